@@ -1,0 +1,292 @@
+"""Every port of the house: what the core asks of a source, a store and a clock. Types only."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Protocol
+
+from stocksync.domain.codes import Exchange
+from stocksync.domain.merge import DailyAnswer, ListAnswer, RoeAnswer, StockRef
+from stocksync.domain.status import STEPS_PER_TOKEN, Job, Reject, SyncStats
+from stocksync.domain.stock import Dataset, StockBasic
+
+
+class Clock(Protocol):
+    """Time, so that a test can own it."""
+
+    def now(self) -> datetime:
+        """Tell the wall clock's time, aware."""
+        ...
+
+    def monotonic(self) -> float:
+        """Tell seconds that never go back, for measuring durations."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let others run for that long."""
+        ...
+
+
+class Source(Protocol):
+    """One upstream. Every method raises SourceError (errors.py) and nothing else, save cancellation.
+
+    A method makes no promise about time: the caller sets the deadline and cancels.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in settings, attempts and attribution."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One Chinese line for people."""
+        ...
+
+    @property
+    def provides(self) -> frozenset[Dataset]:
+        """Which datasets this source can be asked for."""
+        ...
+
+    @property
+    def exchanges(self) -> frozenset[Exchange]:
+        """For which exchanges it declares a whole list and whole daily data."""
+        ...
+
+    async def check(self) -> None:
+        """Make one real, cheap call that proves that the source can be used now."""
+        ...
+
+    async def open_days(self, start: date, end: date) -> Sequence[date]:
+        """List the market's open days from `start` to `end`, both included, in order."""
+        ...
+
+    async def stock_list(self) -> ListAnswer:
+        """List every A share; rows that cannot be read are rejected by name, out-of-scope rows dropped."""
+        ...
+
+    async def daily_data(self, day: date) -> DailyAnswer:
+        """Give the metrics of one trade date. Raises SourceEmpty where the day is not published."""
+        ...
+
+    async def roe(self, period: date) -> RoeAnswer:
+        """Give the return on equity of one quarter end, in percent."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """The right to write, as it was when the slot was acquired. A later token fences this one off."""
+
+    token: int
+    owner: str
+    run_id: str
+
+    def revision(self, step: int) -> int:
+        """Place a step of this run in the store's one sequence of revisions."""
+        if not 0 <= step < STEPS_PER_TOKEN:
+            raise ValueError(f"step {step} is outside one token's range")
+        return self.token * STEPS_PER_TOKEN + step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpsertCount:
+    """What became of a batch, row by row: inserted + changed + unchanged + len(rejects) = rows given."""
+
+    inserted: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejects: tuple[Reject, ...] = ()
+
+
+class StockStore(Protocol):
+    """The table stock_basic_info. Raises StoreError; every write raises LeaseLost once fenced off."""
+
+    async def upsert(self, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
+        """Bring rows up to date by (code, source), writing only what differs. Atomic per batch, idempotent.
+
+        Unknown values never overwrite known ones (domain.stock.overlay). A row that the database refuses
+        is rejected by name, and the rest lands.
+        """
+        ...
+
+    async def absent(
+        self, source: str, exchanges: frozenset[Exchange], listed: frozenset[str]
+    ) -> Sequence[StockRef]:
+        """List the source's rows on these exchanges whose code is not in `listed` and not yet retired."""
+        ...
+
+    async def retire(
+        self, source: str, *, gone: Sequence[str], renumbered: Sequence[str], fence: Fence
+    ) -> None:
+        """Mark rows that are no longer listed, and delete those whose stock lives on under another code."""
+        ...
+
+    async def get(self, code: str, source: str) -> StockBasic | None:
+        """Read one stored row."""
+        ...
+
+    async def count(self, source: str | None = None) -> int:
+        """Count the stored rows that are listed, of one source or of all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvent:
+    """One line of a run's log, in the past tense: `event` for machines, `message` for people."""
+
+    at: datetime
+    event: str
+    message: str
+    level: str = "info"
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """What a run has to say since its last step: log lines and rejected rows."""
+
+    events: tuple[RunEvent, ...] = ()
+    rejects: tuple[Reject, ...] = ()
+
+
+class RunStore(Protocol):
+    """Runs, the one slot they share, and how they stand. Raises StoreError.
+
+    Time is the database's own: a lease that has run out has run out for everybody.
+    """
+
+    async def acquire(self, run: SyncStats, *, owner: str, ttl: timedelta, force: bool) -> Fence:
+        """Take the slot for `run`, atomically over all processes, and store it as running.
+
+        A run whose lease has run out is closed `failed` / `interrupted` first. Raises RunInProgress while
+        another one holds the slot, unless `force`: then that one ends `failed` / `superseded`.
+        """
+        ...
+
+    async def advance(self, fence: Fence, stats: SyncStats, journal: Journal, *, ttl: timedelta) -> bool:
+        """Store progress and renew the lease. Tells whether somebody asked to cancel. Raises LeaseLost."""
+        ...
+
+    async def finish(self, fence: Fence, stats: SyncStats, journal: Journal) -> None:
+        """Store how the run ended, complete its operation log record, free the slot. Raises LeaseLost."""
+        ...
+
+    async def rescue(self, now: datetime) -> SyncStats | None:
+        """Close the run of a dead owner as `failed` / `interrupted` and return it; None where all is well."""
+        ...
+
+    async def request_cancel(self, run_id: str) -> bool:
+        """Ask the owner of a running run to end it; False where it does not hold the slot any more."""
+        ...
+
+    async def latest(self, job: Job) -> SyncStats | None:
+        """Tell how a job stands; None before its first run."""
+        ...
+
+    async def get(self, run_id: str) -> SyncStats | None:
+        """Read one run."""
+        ...
+
+    async def history(self, *, limit: int, offset: int = 0) -> Sequence[SyncStats]:
+        """List runs, newest first."""
+        ...
+
+    async def last_listing_count(self, source: str) -> int | None:
+        """Tell how many stocks the source supplied in the last completed run that used its list."""
+        ...
+
+    async def events(self, run_id: str) -> Sequence[RunEvent]:
+        """Read a run's log, in order."""
+        ...
+
+    async def rejects(self, run_id: str) -> Sequence[Reject]:
+        """Read every rejected row of a run, in order."""
+        ...
+
+    async def prune(self, before: datetime) -> int:
+        """Delete runs that ended before a moment, with their events and rejects; count them."""
+        ...
+
+    def watch(self) -> AsyncIterator[SyncStats]:
+        """Yield how both jobs stand now, then every change, whoever made it. Raises StoreUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationLog:
+    """One record of operation_logs: who did what, whether it was accepted, how it ended."""
+
+    action_type: str
+    action: str
+    success: bool
+    timestamp: datetime
+    details: Mapping[str, Any] = field(default_factory=dict)
+    error_message: str | None = None
+    duration_ms: int | None = None
+    user_id: str | None = None
+    username: str | None = None
+    ip_address: str | None = None
+    user_agent: str | None = None
+    session_id: str | None = None
+    run_id: str | None = None
+
+
+class OperationLogStore(Protocol):
+    """The table operation_logs. Raises StoreError."""
+
+    async def create(self, log: OperationLog) -> str:
+        """Store a record and return its id."""
+        ...
+
+    async def recent(self, limit: int) -> Sequence[OperationLog]:
+        """List records, newest first."""
+        ...
+
+
+class CalendarStore(Protocol):
+    """The open days that sources told, kept for the day on which none answers. Raises StoreError."""
+
+    async def keep(self, start: date, end: date, open_days: Sequence[date]) -> None:
+        """Replace what is known from `start` to `end`."""
+        ...
+
+    async def open_days(self, start: date, end: date) -> Sequence[date]:
+        """List the kept open days from `start` to `end`, in order."""
+        ...
+
+
+class Store(Protocol):
+    """One database, opened; closing it is the business of whoever opened it."""
+
+    @property
+    def stocks(self) -> StockStore:
+        """The stocks."""
+        ...
+
+    @property
+    def runs(self) -> RunStore:
+        """The runs and the slot."""
+        ...
+
+    @property
+    def logs(self) -> OperationLogStore:
+        """The operation log."""
+        ...
+
+    @property
+    def calendar(self) -> CalendarStore:
+        """The kept calendar."""
+        ...
+
+    async def ping(self) -> None:
+        """Prove that the database answers. Raises StoreUnavailable."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what is under way and let go. Idempotent."""
+        ...
