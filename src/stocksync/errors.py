@@ -70,7 +70,7 @@ class BadRow(RowError):
     def __init__(self, *, code: str, field: str, value: object, reason: str) -> None:
         """Keep what a person needs to find the row again; `value` is shortened for display."""
         super().__init__(reason)
-        self.stock_code = code
+        self.stock_code = code if code.isprintable() else ascii(code)
         self.field = field
         self.value = repr(value)[:100]
         self.reason = reason

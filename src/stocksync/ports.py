@@ -53,6 +53,11 @@ class Source(Protocol):
         """For which exchanges it declares a whole list and whole daily data."""
         ...
 
+    @property
+    def metrics(self) -> frozenset[str]:
+        """Which fields of DailyMetrics its daily data declares."""
+        ...
+
     async def check(self) -> None:
         """Make one real, cheap call that proves that the source can be used now."""
         ...
@@ -85,6 +90,11 @@ class Fence:
     token: int
     owner: str
     run_id: str
+
+    @property
+    def first_revision(self) -> int:
+        """The revision of the run's start; step 0 closes the run that this one displaced."""
+        return self.revision(1)
 
     def revision(self, step: int) -> int:
         """Place a step of this run in the store's one sequence of revisions."""
@@ -161,7 +171,7 @@ class RunStore(Protocol):
     """
 
     async def acquire(self, run: SyncStats, *, owner: str, ttl: timedelta, force: bool) -> Fence:
-        """Take the slot for `run`, atomically over all processes, and store it as running.
+        """Take the slot for `run`, atomically over all processes, and store it with its first revision.
 
         A run whose lease has run out is closed `failed` / `interrupted` first. Raises RunInProgress while
         another one holds the slot, unless `force`: then that one ends `failed` / `superseded`.

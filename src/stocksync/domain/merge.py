@@ -67,6 +67,18 @@ class Listed:
     origin: dict[str, str] = field(default_factory=dict)
     listings: dict[str, StockListing] = field(default_factory=dict)
     rejects: list[tuple[str, Reject]] = field(default_factory=list)
+    exchanges: dict[str, frozenset[Exchange]] = field(default_factory=dict)
+    """For which exchanges a source's list was taken."""
+
+    @property
+    def total(self) -> int:
+        """Every row of the lists that is in scope: readable or rejected."""
+        return len(self.listings) + len(self.rejects)
+
+    def codes(self, source: str) -> frozenset[str]:
+        """Every code that the source still lists, be its row readable or not."""
+        rejected = (reject.code for origin, reject in self.rejects if origin == source)
+        return frozenset((*(code for code, origin in self.origin.items() if origin == source), *rejected))
 
     def counts(self) -> dict[str, SourceCount]:
         """Every stock and every rejected row, attributed to exactly one source."""
@@ -98,6 +110,7 @@ def unite(lists: Sequence[ListAnswer]) -> Listed:
             for reject in answer.rejects
             if not covered or _exchange(reject.code) in fresh
         )
+        listed.exchanges[answer.source] = fresh
         covered |= fresh
     return listed
 

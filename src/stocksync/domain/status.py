@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from stocksync.domain.stock import Dataset
 
@@ -14,8 +13,6 @@ REJECTS_SAMPLE: Final = 20
 
 STEPS_PER_TOKEN: Final = 1_000_000
 """revision = lease token × STEPS_PER_TOKEN + step: one increasing sequence per store."""
-
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Job(StrEnum):
@@ -155,7 +152,7 @@ class SyncStats:
     errors: int = 0
     last_trade_date: str | None = None
     data_sources_used: tuple[str, ...] = ()
-    source_stats: Mapping[str, SourceCount] = field(default=_NOTHING)
+    source_stats: Mapping[str, SourceCount] = field(default_factory=dict)
     message: str | None = None
     progress: Progress = Progress()
     attempts: tuple[Attempt, ...] = ()

@@ -1,0 +1,33 @@
+"""Two small manners of an event loop that many share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from typing import Any, Final, TypeVar
+
+Item = TypeVar("Item")
+
+BREATH: Final = 250
+"""Rows handled before the others get a turn: some milliseconds of work."""
+
+
+async def cooperative(items: Iterable[Item]) -> AsyncIterator[Item]:
+    """Iterate over many rows without holding up everybody else on the loop."""
+    for n, item in enumerate(items, start=1):
+        yield item
+        if n % BREATH == 0:
+            await asyncio.sleep(0)
+
+
+async def uninterrupted(work: Coroutine[Any, Any, Item]) -> tuple[Item, asyncio.CancelledError | None]:
+    """Let `work` end even if the caller is cancelled meanwhile; give its result and the cancellation.
+
+    A batch that is being committed cannot be called back, so it must be counted before the caller leaves.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    return task.result(), cancelled

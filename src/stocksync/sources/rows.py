@@ -1,0 +1,36 @@
+"""From an upstream's rows to values: read each, reject the bad ones by name, drop what is out of scope."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from stocksync.aio import cooperative
+from stocksync.domain.status import Reject
+from stocksync.errors import BadRow, OutOfScope
+
+Item = TypeVar("Item")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read(Generic[Item]):
+    """What became of the rows: items + rejects + dropped = rows given."""
+
+    items: tuple[Item, ...]
+    rejects: tuple[Reject, ...]
+    dropped: int
+
+
+async def read_rows(rows: Iterable[Row], build: Callable[[Row], Item]) -> Read[Item]:
+    """Build an item of every row. `build` raises OutOfScope to drop one and BadRow to reject it."""
+    items: list[Item] = []
+    rejects: list[Reject] = []
+    dropped = 0
+    async for row in cooperative(rows):
+        try:
+            items.append(build(row))
+        except OutOfScope:
+            dropped += 1
+        except BadRow as exc:
+            rejects.append(Reject(code=exc.stock_code, field=exc.field, value=exc.value, reason=exc.reason))
+    return Read(items=tuple(items), rejects=tuple(rejects), dropped=dropped)

@@ -1,0 +1,174 @@
+"""One SQLite file, used from an event loop: whole transactions run on threads of their own.
+
+Two connections: one writes, one reads, so that readers never wait behind a batch. A transaction is one
+plain function on the writer's thread; nothing is awaited while it holds the write lock.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+from stocksync.errors import StoreError, StoreInvalid, StoreUnavailable
+
+Result = TypeVar("Result")
+Work = Callable[[sqlite3.Connection], Result]
+
+BUSY_SECONDS: Final = 10
+"""How long a transaction waits for another process's; a batch takes milliseconds."""
+
+NOW: Final = "((julianday('now') - 2440587.5) * 86400.0)"
+"""SQL for the database's clock in seconds since 1970, with milliseconds (unixepoch('subsec') needs 3.42)."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A connection with the one thread that may use it."""
+
+    connection: sqlite3.Connection
+    thread: ThreadPoolExecutor
+
+    async def run(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self.thread, call)
+
+
+@dataclass(slots=True)
+class Database:
+    """An open file. Close it with `aclose`."""
+
+    path: Path
+    _writer: _Lane
+    _reader: _Lane
+    _closed: bool = False
+
+    @classmethod
+    async def open(cls, path: Path, prepare: Work[None]) -> Self:
+        """Open or make the file; `prepare` brings its schema up to date. Raises StoreError."""
+        writer = await _open_lane(path, prepare)
+        reader = await _open_lane(path, prepare)
+        return cls(path, writer, reader)
+
+    async def write(self, work: Work[Result]) -> Result:
+        """Run a function in one write transaction: all of it is committed, or nothing.
+
+        If the caller is cancelled meanwhile the transaction still ends by itself, either way.
+        """
+        self._check_open()
+        return await self._writer.run(lambda: _transact(self._writer.connection, "BEGIN IMMEDIATE", work))
+
+    async def read(self, work: Work[Result]) -> Result:
+        """Run a function on one consistent state of the database."""
+        self._check_open()
+        return await self._reader.run(lambda: _transact(self._reader.connection, "BEGIN", work))
+
+    async def data_version(self) -> int:
+        """Tell a number that changes whenever another connection, of any process, has committed."""
+        self._check_open()
+        return await self._reader.run(lambda: _data_version(self._reader.connection))
+
+    async def aclose(self) -> None:
+        """Let running transactions end, then close. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        for lane in (self._reader, self._writer):
+            await lane.run(lane.connection.close)
+            lane.thread.shutdown(wait=False)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("数据库已关闭")
+
+
+async def _open_lane(path: Path, prepare: Work[None]) -> _Lane:
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stocksync-sqlite")
+    try:
+        connection = await asyncio.get_running_loop().run_in_executor(thread, _connect, path, prepare)
+    except BaseException:
+        thread.shutdown(wait=False)
+        raise
+    return _Lane(connection, thread)
+
+
+def _connect(path: Path, prepare: Work[None]) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    except (OSError, sqlite3.Error) as exc:
+        raise StoreUnavailable(f"无法打开数据库 {path}：{exc}") from exc
+    try:
+        _enter_wal(connection)
+        connection.execute("PRAGMA synchronous = FULL")  # a commit that was acknowledged survives a power cut
+        connection.execute("PRAGMA foreign_keys = ON")
+        _transact(connection, "BEGIN IMMEDIATE", prepare)
+    except BaseException as exc:
+        connection.close()
+        if isinstance(exc, sqlite3.Error):
+            raise translated(exc) from exc
+        raise
+    return connection
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Processes that make the file together collide here, where no busy timeout applies."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _transact(connection: sqlite3.Connection, begin: str, work: Work[Result]) -> Result:
+    try:
+        connection.execute(begin)
+        try:
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # a full disk may have rolled back already
+                connection.execute("ROLLBACK")
+            raise
+    except sqlite3.Error as exc:
+        raise translated(exc) from exc
+    return result
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    try:
+        version: int = connection.execute("PRAGMA data_version").fetchone()[0]
+    except sqlite3.Error as exc:
+        raise translated(exc) from exc
+    return version
+
+
+_PASSING: Final = {
+    sqlite3.SQLITE_BUSY: "数据库被其他进程长时间占用",
+    sqlite3.SQLITE_LOCKED: "数据库被锁定",
+    sqlite3.SQLITE_FULL: "磁盘已满",
+    sqlite3.SQLITE_IOERR: "磁盘读写失败",
+    sqlite3.SQLITE_CANTOPEN: "无法打开数据库文件",
+    sqlite3.SQLITE_READONLY: "数据库文件不可写",
+    sqlite3.SQLITE_NOMEM: "内存不足",
+}
+_BROKEN: Final = {
+    sqlite3.SQLITE_CORRUPT: "数据库文件已损坏",
+    sqlite3.SQLITE_NOTADB: "文件不是 SQLite 数据库",
+}
+
+
+def translated(exc: sqlite3.Error) -> StoreError:
+    """Turn SQLite's error into ours, by its primary result code (sqlite.org/rescode.html)."""
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+    if code in _BROKEN:
+        return StoreInvalid(f"{_BROKEN[code]}：{exc}")
+    return StoreUnavailable(f"{_PASSING.get(code, '数据库操作失败')}：{exc}")

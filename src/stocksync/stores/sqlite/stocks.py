@@ -1,0 +1,195 @@
+"""The table stock_basic_info."""
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from stocksync.domain.codes import Exchange, locate
+from stocksync.domain.merge import StockRef
+from stocksync.domain.status import Reject
+from stocksync.domain.stock import FIGURES, StockBasic, overlay
+from stocksync.errors import BadRow, OutOfScope
+from stocksync.ports import Fence, UpsertCount
+from stocksync.stores.sqlite.database import Database
+from stocksync.stores.sqlite.slot import check_fence
+
+_TEXTS: Final = ("code", "source", "name", "area", "industry", "market", "list_date", "trade_date")
+_STORED: Final = (*_TEXTS, *FIGURES, "field_sources")
+_COLUMNS: Final = (*_STORED, "full_symbol", "sse", "fence", "changed_run", "created_run", "updated_at")
+_KEPT: Final = {"code", "source", "created_run"}
+
+_SELECT: Final = f"SELECT {', '.join(_STORED)}, gone_run FROM stock_basic_info"
+_UPSERT: Final = (
+    f"INSERT INTO stock_basic_info ({', '.join(_COLUMNS)}) "
+    f"VALUES ({', '.join('?' * (len(_COLUMNS) - 1))}, date('now')) "
+    "ON CONFLICT (code, source) DO UPDATE SET gone_run = NULL, "
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEPT)
+)
+
+_ROW_FAULTS: Final = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    UnicodeError,
+)
+"""What one impossible row raises; everything else concerns the whole database."""
+
+Parameters = tuple[Any, ...]
+
+
+class SqliteStockStore:
+    """Implements ports.StockStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def upsert(self, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
+        return await self._database.write(lambda db: _upsert(db, rows, fence))
+
+    async def absent(
+        self, source: str, exchanges: frozenset[Exchange], listed: frozenset[str]
+    ) -> Sequence[StockRef]:
+        def work(db: sqlite3.Connection) -> list[StockRef]:
+            rows = db.execute(
+                "SELECT code, name, list_date FROM stock_basic_info "
+                "WHERE source = ? AND gone_run IS NULL ORDER BY code",
+                (source,),
+            )
+            return [
+                StockRef(code=code, name=name, list_date=list_date)
+                for code, name, list_date in rows
+                if code not in listed and locate(code).exchange in exchanges
+            ]
+
+        return await self._database.read(work)
+
+    async def retire(
+        self, source: str, *, gone: Sequence[str], renumbered: Sequence[str], fence: Fence
+    ) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            check_fence(db, fence)
+            db.executemany(
+                "UPDATE stock_basic_info SET gone_run = ? WHERE code = ? AND source = ?",
+                [(fence.run_id, code, source) for code in gone],
+            )
+            db.executemany(
+                "DELETE FROM stock_basic_info WHERE code = ? AND source = ?",
+                [(code, source) for code in renumbered],
+            )
+
+        await self._database.write(work)
+
+    async def get(self, code: str, source: str) -> StockBasic | None:
+        row = await self._database.read(
+            lambda db: db.execute(f"{_SELECT} WHERE code = ? AND source = ?", (code, source)).fetchone()
+        )
+        return None if row is None else _decode(row)
+
+    async def count(self, source: str | None = None) -> int:
+        count: int = await self._database.read(
+            lambda db: db.execute(
+                "SELECT count(*) FROM stock_basic_info "
+                "WHERE gone_run IS NULL AND source = coalesce(?, source)",
+                (source,),
+            ).fetchone()[0]
+        )
+        return count
+
+
+def _upsert(db: sqlite3.Connection, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
+    check_fence(db, fence)
+    stored = _stored(db, rows)
+    inserts: list[StockBasic] = []
+    updates: list[StockBasic] = []
+    unchanged = 0
+    for row in rows:
+        old, is_gone = stored.get((row.code, row.source), (None, False))
+        if old is None:
+            inserts.append(row)
+            continue
+        new = overlay(old, row)
+        if new == old and not is_gone:
+            unchanged += 1
+        else:
+            updates.append(new)
+    inserted, refused_inserts = _write(db, inserts, fence)
+    changed, refused_updates = _write(db, updates, fence)
+    return UpsertCount(
+        inserted=inserted,
+        changed=changed,
+        unchanged=unchanged,
+        rejects=(*refused_inserts, *refused_updates),
+    )
+
+
+def _stored(
+    db: sqlite3.Connection, rows: Sequence[StockBasic]
+) -> dict[tuple[str, str], tuple[StockBasic, bool]]:
+    """What is stored now under the keys of these rows, and whether it is marked as gone."""
+    found: dict[tuple[str, str], tuple[StockBasic, bool]] = {}
+    for source in {row.source for row in rows}:
+        codes = json.dumps([row.code for row in rows if row.source == source])
+        query = f"{_SELECT} WHERE source = ? AND code IN (SELECT value FROM json_each(?))"
+        for row in db.execute(query, (source, codes)):
+            stock = _decode(row)
+            found[stock.code, stock.source] = (stock, row[-1] is not None)
+    return found
+
+
+def _write(
+    db: sqlite3.Connection, stocks: Sequence[StockBasic], fence: Fence
+) -> tuple[int, Sequence[Reject]]:
+    """Write rows at once; if one of them is impossible, one by one, so that it alone is rejected."""
+    db.execute("SAVEPOINT batch")
+    try:
+        db.executemany(_UPSERT, (_encode(stock, fence) for stock in stocks))
+    except (*_ROW_FAULTS, BadRow, OutOfScope):
+        db.execute("ROLLBACK TO batch")
+        rejects = list(_write_singly(db, stocks, fence))
+    else:
+        rejects = []
+    db.execute("RELEASE batch")
+    return len(stocks) - len(rejects), rejects
+
+
+def _write_singly(db: sqlite3.Connection, stocks: Iterable[StockBasic], fence: Fence) -> Iterable[Reject]:
+    for stock in stocks:
+        try:
+            db.execute(_UPSERT, _encode(stock, fence))
+        except BadRow as exc:
+            yield Reject(code=stock.code, field=exc.field, value=exc.value, reason=exc.reason)
+        except OutOfScope as exc:
+            yield Reject(code=stock.code, field="code", value=stock.code, reason=str(exc))
+        except _ROW_FAULTS as exc:
+            yield Reject(code=stock.code, field="*", value=repr(stock)[:100], reason=f"数据库拒绝该行：{exc}")
+
+
+def _encode(stock: StockBasic, fence: Fence) -> Parameters:
+    figures = stock.figures
+    for name, value in figures.items():
+        if not math.isfinite(value):  # SQLite would store NaN as NULL, without a word
+            raise BadRow(code=stock.code, field=name, value=value, reason="不是有限的数值")
+    return (
+        *(getattr(stock, name) for name in _TEXTS),
+        *(figures.get(name) for name in FIGURES),
+        json.dumps(dict(stock.field_sources)),
+        stock.full_symbol,
+        stock.sse,
+        fence.token,
+        fence.run_id,
+        fence.run_id,
+    )
+
+
+def _decode(row: Parameters) -> StockBasic:
+    texts = dict(zip(_TEXTS, row, strict=False))
+    values = zip(FIGURES, row[len(_TEXTS) :], strict=False)
+    return StockBasic(
+        **texts,
+        figures={name: value for name, value in values if value is not None},
+        field_sources=json.loads(row[len(_TEXTS) + len(FIGURES)]),
+    )

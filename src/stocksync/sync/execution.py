@@ -1,0 +1,114 @@
+"""One run from its first step to its last: whatever happens to it, how it ended is stored and true."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from stocksync.domain.status import COMPLETED, Reason, SyncStats, broken_invariants, fail
+from stocksync.errors import LeaseLost, RunFailed, StoreError
+from stocksync.ports import Clock, RunStore
+from stocksync.sync.board import StatusBoard
+from stocksync.sync.engine import SyncEngine
+from stocksync.sync.tracker import RunTracker
+
+_RETRY_SECONDS: Final = 1.0
+_FINISH_TRIES: Final = 5
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunExecution:
+    """An acquired run. `prepare` is done first, as a part of the run: its failure is the run's."""
+
+    engine: SyncEngine
+    track: RunTracker
+    runs: RunStore
+    board: StatusBoard
+    clock: Clock
+    lease: timedelta
+    keep: timedelta
+    prepare: Callable[[], Awaitable[None]]
+
+    async def carry_out(self) -> None:
+        """Run, and store how it ended. An edge of the house: no error escapes from here."""
+        try:
+            await self.prepare()
+            outcome = await self._outcome()
+            ended = outcome or self._failed(Reason.CANCELLED, "同步任务已被取消")
+        except LeaseLost:
+            await self._give_way()
+            return
+        except asyncio.CancelledError:
+            ended = self._failed(Reason.CANCELLED, "服务停止，同步任务已取消")
+        except RunFailed as exc:
+            ended = self._failed(Reason(exc.reason), str(exc))
+        except StoreError as exc:
+            ended = self._failed(Reason.STORE_UNAVAILABLE, f"数据库不可用，同步任务中止：{exc}")
+        except Exception as exc:
+            _log.exception("run %s broke", self.track.fence.run_id)
+            ended = self._failed(Reason.ERROR, f"内部错误（{type(exc).__name__}），详见服务日志")
+        await self._finish(self._truthful(ended))
+
+    async def _outcome(self) -> SyncStats | None:
+        """Run the engine beside its heartbeat; None where somebody asked to cancel."""
+        work = asyncio.create_task(self.engine.run())
+        pulse = asyncio.create_task(self.track.tick(patience=self.lease.total_seconds()))
+        try:
+            await asyncio.wait({work, pulse}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            pulse.result()
+            return None
+        finally:
+            work.cancel()
+            pulse.cancel()
+            await asyncio.gather(work, pulse, return_exceptions=True)
+
+    def _failed(self, reason: Reason, message: str) -> SyncStats:
+        return fail(self.track.stats, at=self.clock.now(), reason=reason, message=message)
+
+    def _truthful(self, ended: SyncStats) -> SyncStats:
+        """Refuse to call a run good whose numbers contradict each other: that is a bug, and it is said."""
+        broken = broken_invariants(ended)
+        if not broken or ended.status not in COMPLETED:
+            return ended
+        _log.error("run %s breaks its invariants: %s", ended.run_id, broken)
+        return self._failed(Reason.ERROR, "内部错误：同步计数自相矛盾")
+
+    async def _finish(self, ended: SyncStats) -> None:
+        level = "info" if ended.reason is None else "error"
+        self.track.log("run_finished", ended.message or "", level=level, status=ended.status)
+        stats, journal = self.track.last_step(ended)
+        for _ in range(_FINISH_TRIES):
+            try:
+                await self.runs.finish(self.track.fence, stats, journal)
+                await self.runs.prune(self.clock.now() - self.keep)
+            except LeaseLost:
+                await self._give_way()
+                return
+            except StoreError as exc:
+                _log.warning("the end of run %s could not be stored: %s", stats.run_id, exc)
+                await self.clock.sleep(_RETRY_SECONDS)
+            else:
+                self.board.publish(stats)
+                return
+        _log.error("gave up on storing the end of run %s; a rescue will close it", stats.run_id)
+        message = "数据库不可用，无法保存同步结果"
+        self.board.publish(fail(stats, at=self.clock.now(), reason=Reason.STORE_UNAVAILABLE, message=message))
+
+    async def _give_way(self) -> None:
+        """Stop owning the run: somebody took over, or the lease ran out and it must be closed as dead."""
+        run_id = self.track.fence.run_id
+        _log.warning("run %s lost its lease", run_id)
+        try:
+            await self.runs.rescue(self.clock.now())
+            stats = await self.runs.latest(self.track.stats.job)
+        except StoreError as exc:
+            _log.warning("run %s could not be looked up: %s", run_id, exc)
+            return
+        if stats is not None:
+            self.board.publish(stats)

@@ -1,0 +1,119 @@
+"""Asking the sources in order until one gives a complete answer, and remembering how each of them did."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from stocksync.domain.merge import DailyAnswer, ListAnswer, RoeAnswer
+from stocksync.domain.status import Attempt, Outcome
+from stocksync.domain.stock import Dataset
+from stocksync.errors import SourceError, SourceIncomplete, SourceSkipped, SourceTimeout
+from stocksync.ports import Clock, Source
+
+Answer = TypeVar("Answer")
+Ask = Callable[[Source], Awaitable[Answer]]
+Judge = Callable[[Source, Answer], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The sources of one run, in order of trust. `report` hears of every attempt as it ends."""
+
+    sources: Sequence[Source]
+    clock: Clock
+    timeout: float
+    report: Callable[[Attempt], None]
+
+    async def first(self, dataset: Dataset, ask: Ask[Answer], judge: Judge[Answer]) -> Answer | None:
+        """Give the first answer that `judge` lets pass; None where no source has one."""
+        for source in self.sources:
+            try:
+                return await self.question(dataset, source, ask, judge)
+            except SourceError:
+                continue  # reported; a technical failure is the next source's turn
+        return None
+
+    async def question(
+        self, dataset: Dataset, source: Source, ask: Ask[Answer], judge: Judge[Answer]
+    ) -> Answer:
+        """Ask one source within the deadline and judge its answer. Raises SourceError, once reported."""
+        started = self.clock.monotonic()
+        answer: Answer | None = None
+        error: SourceError | None = None
+        try:
+            if dataset not in source.provides:
+                raise SourceSkipped(f"{source.name} 不提供该数据")
+            answer = await self._in_time(source, ask)
+            await judge(source, answer)
+        except SourceError as exc:
+            error = exc
+            raise
+        else:
+            return answer
+        finally:
+            elapsed = round((self.clock.monotonic() - started) * 1000)
+            if answer is not None or error is not None:  # neither: cancelled
+                self.report(_attempt(dataset, source.name, answer, error, elapsed))
+
+    async def _in_time(self, source: Source, ask: Ask[Answer]) -> Answer:
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await ask(source)
+        except TimeoutError as exc:
+            raise SourceTimeout(f"{source.name} 在 {self.timeout:g} 秒内没有给出完整数据") from exc
+
+
+def _attempt(
+    dataset: Dataset, source: str, answer: object, error: SourceError | None, elapsed: int
+) -> Attempt:
+    return Attempt(
+        dataset=dataset,
+        source=source,
+        outcome=Outcome(error.outcome) if error else Outcome.OK,
+        rows=_rows(answer),
+        dropped=answer.dropped if isinstance(answer, ListAnswer | DailyAnswer | RoeAnswer) else 0,
+        duration_ms=elapsed,
+        error=str(error) if error else None,
+    )
+
+
+def _rows(answer: object) -> int:
+    match answer:
+        case ListAnswer():
+            return len(answer.listings)
+        case DailyAnswer():
+            return len(answer.metrics)
+        case RoeAnswer():
+            return len(answer.values)
+        case list() | tuple():
+            return len(answer)
+        case _:
+            return 0
+
+
+def judge_list(source: Source, answer: ListAnswer, *, minimum: int, at_least: int | None) -> None:
+    """Refuse a list that is not the whole market that the source declares. Raises SourceIncomplete.
+
+    `minimum` is for any list; `at_least` follows from the source's last good one, where there is one.
+    """
+    count = len(answer.listings)
+    missing = source.exchanges - {listing.exchange for listing in answer.listings}
+    if missing:
+        names = "、".join(sorted(exchange.full_name for exchange in missing))
+        raise SourceIncomplete(f"股票列表缺少{names}的股票")
+    if count < minimum:
+        raise SourceIncomplete(f"股票列表只有 {count} 只，少于下限 {minimum}")
+    if at_least is not None and count < at_least:
+        raise SourceIncomplete(f"股票列表只有 {count} 只，比上次成功时缩水过多（下限 {at_least}）")
+
+
+def judge_daily(source: Source, answer: DailyAnswer, *, listed: frozenset[str], coverage: float) -> None:
+    """Refuse metrics of too few listed stocks, or without a declared field. Raises SourceIncomplete."""
+    covered = len(listed & answer.metrics.keys())
+    if covered < coverage * len(listed):
+        raise SourceIncomplete(f"每日指标只覆盖 {covered} / {len(listed)} 只股票，少于 {coverage:.0%}")
+    rows = answer.metrics.values()
+    missing = [name for name in sorted(source.metrics) if all(getattr(row, name) is None for row in rows)]
+    if missing:
+        raise SourceIncomplete(f"每日指标缺少字段：{'、'.join(missing)}")

@@ -1,0 +1,258 @@
+"""One run at a time over all processes: start, force, cancel, and the status that all of them serve."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from stocksync.audit import Actor, OperationLogCreate, OperationLogService
+from stocksync.domain.status import COMPLETED, Job, SyncStats, Trigger, begin
+from stocksync.domain.wire import MARKET_ZONE
+from stocksync.errors import (
+    NoRunInProgress,
+    RunInProgress,
+    RunNotFound,
+    SourceError,
+    UnknownSource,
+)
+from stocksync.ports import Clock, Fence, Journal, Source, Store
+from stocksync.settings import Settings
+from stocksync.sync.board import StatusBoard
+from stocksync.sync.engine import SyncEngine
+from stocksync.sync.execution import RunExecution
+from stocksync.sync.follower import StoreFollower
+from stocksync.sync.tracker import RunTracker
+
+_LEASE_SHARE: Final = 0.8
+"""Lease over STOCKSYNC_RESCUE_SECONDS: the rest is for noticing that it ran out and for closing the run."""
+
+CHECK_SECONDS: Final = 10.0
+"""How long a connectivity test may take."""
+
+_RECENT_RUNS: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What somebody asks for, and who."""
+
+    job: Job = Job.MULTI
+    force: bool = False
+    preferred_sources: tuple[str, ...] = ()
+    trigger: Trigger
+    actor: Actor
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """How the job stands after the request; `accepted` is False where another run goes on instead."""
+
+    stats: SyncStats
+    accepted: bool
+
+
+class MultiSourceBasicsSyncService:
+    """The service behind API and CLI. Open it once a process, close it before the store."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sources: dict[str, Source],
+        audit: OperationLogService,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self.board = StatusBoard()
+        self._store = store
+        self._sources = sources
+        self._audit = audit
+        self._clock = clock
+        self._settings = settings
+        self._lease = timedelta(seconds=settings.rescue_seconds * _LEASE_SHARE)
+        self._runs: set[asyncio.Task[None]] = set()
+        self._follower = StoreFollower(store.runs, self.board, clock)
+
+    async def open(self) -> None:
+        """Close the run of a dead owner, learn how both jobs stand, and keep following. Raises StoreError."""
+        await self._store.runs.rescue(self._clock.now())
+        await self._refresh()
+        self._follower.start()
+
+    async def aclose(self) -> None:
+        """Cancel this process's run, store that, and stop following. Idempotent."""
+        for task in self._runs:
+            task.cancel()
+        await asyncio.gather(*self._runs)
+        await self._follower.aclose()
+
+    async def get_status(self, job: Job | None = None) -> SyncStats:
+        """Tell how a job stands, from memory; without one, the newest of the two."""
+        return self.board.get(job)
+
+    async def run_full_sync(self, *, force: bool = False, preferred_sources: Sequence[str] = ()) -> SyncStats:
+        """Start a run, wait for its end and tell how it went. Raises RunInProgress unless `force`."""
+        request = RunRequest(
+            force=force, preferred_sources=tuple(preferred_sources), trigger=Trigger.API, actor=Actor()
+        )
+        started = await self.start(request)
+        if not started.accepted:
+            raise RunInProgress("同步任务正在运行中")
+        return await self.wait(started.stats, seconds=None)
+
+    async def start(self, request: RunRequest) -> Started:
+        """Start a run, or tell which one goes on; always recorded. Raises UnknownSource, StoreError."""
+        try:
+            sources = self._ordered(request)
+            tracker = await self._acquire(request)
+        except RunInProgress as exc:
+            await self._record(request, error=str(exc))
+            return Started(await self._refresh(), accepted=False)
+        except UnknownSource as exc:
+            await self._record(request, error=str(exc))
+            raise
+        task = asyncio.create_task(self._execution(tracker, sources, request).carry_out())
+        self._runs.add(task)
+        task.add_done_callback(self._runs.discard)
+        return Started(tracker.stats, accepted=True)
+
+    async def wait(self, run: SyncStats, *, seconds: float | None) -> SyncStats:
+        """Wait at most so long for the end of a run of any process, and tell how it stands then."""
+
+        def over() -> bool:
+            shown = self.board.get(run.job)
+            return shown.run_id != run.run_id or shown.final
+
+        try:
+            async with asyncio.timeout(seconds):
+                await self.board.wait_for(over)
+        except TimeoutError:
+            pass
+        shown = self.board.get(run.job)
+        return shown if shown.run_id == run.run_id else await self.get_run(run.run_id or "")
+
+    async def get_run(self, run_id: str) -> SyncStats:
+        """Tell about one run of any time. Raises RunNotFound, StoreError."""
+        stats = await self._store.runs.get(run_id)
+        if stats is None:
+            raise RunNotFound(f"没有编号为 {run_id} 的同步任务")
+        return stats
+
+    async def cancel(self, actor: Actor) -> SyncStats:
+        """Ask for the end of the run that goes on in any process. Raises NoRunInProgress, StoreError."""
+        stats = await self._refresh()
+        asked = stats.running and await self._store.runs.request_cancel(stats.run_id or "")
+        error = None if asked else "当前没有正在运行的同步任务"
+        await self._audit.create_log(
+            actor,
+            OperationLogCreate(
+                action_type="data_import",
+                action="取消股票基础信息同步",
+                success=asked,
+                details={"run_id": stats.run_id} if asked else {},
+                error_message=error,
+            ),
+        )
+        if error:
+            raise NoRunInProgress(error)
+        return stats
+
+    async def check_sources(self) -> dict[str, str | None]:
+        """Make one real call to each source, side by side; tell each one's error, None where it works."""
+        names = list(self._sources)
+        errors = await asyncio.gather(*(self._check(self._sources[name]) for name in names))
+        return dict(zip(names, errors, strict=True))
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The sources that are switched on, in order of trust."""
+        return dict(self._sources)
+
+    def _ordered(self, request: RunRequest) -> list[Source]:
+        """The sources in this run's order: preferred ones first; a single-source job has only the first."""
+        unknown = [name for name in request.preferred_sources if name not in self._sources]
+        if unknown:
+            usable = "、".join(self._sources)
+            raise UnknownSource(f"未知或未启用的数据源：{'、'.join(unknown)}。可用的数据源：{usable}")
+        names = list(dict.fromkeys((*request.preferred_sources, *self._sources)))
+        sources = [self._sources[name] for name in names]
+        return sources if request.job is Job.MULTI else sources[:1]
+
+    async def _acquire(self, request: RunRequest) -> RunTracker:
+        now = self._clock.now()
+        run_id = f"{now.astimezone(MARKET_ZONE):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        stats = begin(job=request.job, run_id=run_id, trigger=request.trigger, started_at=now)
+        typical_ms = await self._typical_ms(request.job)
+        fence = await self._store.runs.acquire(
+            stats, owner=secrets.token_hex(8), ttl=self._lease, force=request.force
+        )
+        stats = replace(stats, revision=fence.first_revision)
+        self.board.publish(stats)
+        return RunTracker(
+            stats, fence, persist=self._persist_status, clock=self._clock, typical_ms=typical_ms
+        )
+
+    async def _typical_ms(self, job: Job) -> int | None:
+        """What the last good run of this job took, milliseconds."""
+        recent = await self._store.runs.history(limit=_RECENT_RUNS)
+        good = (run for run in recent if run.job is job and run.status in COMPLETED)
+        return next((run.progress.elapsed_ms for run in good), None)
+
+    def _execution(self, tracker: RunTracker, sources: Sequence[Source], request: RunRequest) -> RunExecution:
+        return RunExecution(
+            engine=SyncEngine(sources, self._store, self._clock, self._settings, tracker),
+            track=tracker,
+            runs=self._store.runs,
+            board=self.board,
+            clock=self._clock,
+            lease=self._lease,
+            keep=timedelta(days=self._settings.keep_runs_days),
+            prepare=lambda: self._record(request, run_id=tracker.fence.run_id),
+        )
+
+    async def _persist_status(self, fence: Fence, stats: SyncStats, journal: Journal) -> bool:
+        """Store one step of a run, then show it: what a reader sees has happened for everybody."""
+        cancel_requested = await self._store.runs.advance(fence, stats, journal, ttl=self._lease)
+        self.board.publish(stats)
+        return cancel_requested
+
+    async def _refresh(self) -> SyncStats:
+        """Read how both jobs stand from the store, and give the newest."""
+        for job in Job:
+            stats = await self._store.runs.latest(job)
+            if stats is not None:
+                self.board.publish(stats)
+        return self.board.get()
+
+    async def _record(
+        self, request: RunRequest, *, run_id: str | None = None, error: str | None = None
+    ) -> None:
+        await self._audit.create_log(
+            request.actor,
+            OperationLogCreate(
+                action_type="data_import",
+                action="运行股票基础信息同步",
+                success=error is None,
+                details={
+                    "run_id": run_id,
+                    "job": request.job.value,
+                    "trigger": request.trigger.value,
+                    "force": request.force,
+                    "preferred_sources": list(request.preferred_sources),
+                },
+                error_message=error,
+                run_id=run_id,
+            ),
+        )
+
+    async def _check(self, source: Source) -> str | None:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await source.check()
+        except SourceError as exc:
+            return str(exc)
+        except TimeoutError:
+            return f"{CHECK_SECONDS:g} 秒内没有应答"
+        return None
