@@ -1,0 +1,28 @@
+"""How long a replica takes to answer."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+
+class Pace(StrEnum):
+    """The two paces."""
+
+    FAST = "fast"
+    """No delay."""
+    REALISTIC = "realistic"
+    """About as slow as the real upstreams."""
+
+
+# Seconds a call (a page, where there are pages). Typical values, unverified: no upstream was timed for them.
+_TYPICAL: Final[Mapping[str, float]] = {
+    "tushare.stock_basic": 1.2,
+    "tushare.trade_cal": 0.3,
+    "tushare.daily_basic": 1.5,
+    "tushare.fina_indicator_vip": 1.5,
+}
+
+
+def delay_seconds(pace: Pace, upstream: str, call: str) -> float:
+    """Seconds that an answer to this call takes."""
+    return 0.0 if pace is Pace.FAST else _TYPICAL.get(f"{upstream}.{call}", 0.0)

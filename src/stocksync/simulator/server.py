@@ -1,0 +1,49 @@
+"""Puts the simulator together: market, faults, replicas, control route, one port."""
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from stocksync.simulator import Simulator, SimulatorOptions, tushare
+from stocksync.simulator.control import PREFIX, Control
+from stocksync.simulator.faults import Calls, Faults
+from stocksync.simulator.http import Request, Response, serve
+from stocksync.simulator.made_up import MadeUpMarket
+from stocksync.simulator.market import Market
+from stocksync.simulator.pace import Pace
+from stocksync.simulator.replay import ReplayMarket
+
+
+@asynccontextmanager
+async def run_simulator(options: SimulatorOptions) -> AsyncIterator[Simulator]:
+    """Serve until the context ends. Raises as `open_simulator`."""
+    _require_loopback(options.host)
+    pace = Pace(options.pace)
+    faults, calls = Faults({tushare.NAME: tushare.CALLS}), Calls()
+    faults.read(options.faults)
+    market = await asyncio.to_thread(_build_market, options)
+    control = Control(faults, calls)
+    replica = tushare.TushareReplica(
+        market, faults, calls, token=options.token, points=options.points, pace=pace
+    )
+
+    async def answer(request: Request) -> Response:
+        return await (control if request.path.startswith(PREFIX) else replica)(request)
+
+    async with serve(answer, host=options.host, port=options.port) as port:
+        base_url = f"http://{options.host}:{port}"
+        settings = {"STOCKSYNC_TUSHARE_URL": base_url, "STOCKSYNC_TUSHARE_TOKEN": options.token}
+        yield Simulator(base_url=base_url, settings=settings, faults=faults, calls=calls, market=market)
+
+
+def _build_market(options: SimulatorOptions) -> Market:
+    if options.replay is not None:
+        return ReplayMarket(options.replay)
+    return MadeUpMarket(seed=options.seed, size=options.size, today=options.today)
+
+
+def _require_loopback(host: str) -> None:
+    """Refuse any other address: the control route has no password."""
+    if not ipaddress.IPv4Address(host).is_loopback:
+        raise ValueError(f"the simulator serves this machine only, not {host}")
