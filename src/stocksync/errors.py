@@ -27,9 +27,11 @@
     │   ├── StoreUnavailable     cannot be reached or written now; may heal by itself
     │   ├── StoreInvalid         is not a database that this version can use
     │   └── StoreUrlInvalid      STOCKSYNC_STORE names no store that exists
-    └── RequestRefused           an HTTP request that no route may see
+    └── RequestRefused           an HTTP request that is turned away
         ├── HostRefused          a Host header that is not allowed (DNS rebinding)
-        └── OriginRefused        a page of another origin (cross-site request)
+        ├── OriginRefused        a page of another origin (cross-site request)
+        ├── BodyRefused          a body that is not JSON, or too large
+        └── TooManyWaiting       more long polls than this process will hold
 
 `code` is stable and public: it stands in HTTP problems, in exit codes and in logs. Messages are for
 people and are Chinese, because they travel to the API's users.
@@ -228,7 +230,7 @@ class StoreUrlInvalid(StoreError):
 
 
 class RequestRefused(StocksyncError):
-    """An HTTP request that no route may see."""
+    """An HTTP request that is turned away."""
 
     code = "request_refused"
 
@@ -243,3 +245,15 @@ class OriginRefused(RequestRefused):
     """A page of another origin sent this request (cross-site request forgery)."""
 
     code = "origin_refused"
+
+
+class BodyRefused(RequestRefused):
+    """A request body that is not JSON, or too large."""
+
+    code = "body_refused"
+
+
+class TooManyWaiting(RequestRefused):
+    """More long polls than this process will hold; plain requests still get through."""
+
+    code = "too_many_waiting"

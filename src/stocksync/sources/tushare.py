@@ -34,7 +34,7 @@ _RATIOS: Final = (
 )
 _VALUES: Final = ("total_mv", "circ_mv")
 _DAILY_FIELDS: Final = ("ts_code", "trade_date", *_RATIOS, *_VALUES)
-_ROE_FIELDS: Final = ("ts_code", "end_date", "roe", "update_flag")
+_ROE_FIELDS: Final = ("ts_code", "ann_date", "end_date", "roe")
 
 _WAN_PER_YI: Final = 10_000
 """万 in 亿: what 万元 is divided by to become 亿元."""
@@ -104,8 +104,8 @@ class TushareSource:
     async def roe(self, period: date) -> RoeAnswer:
         rows = await self._client.query("fina_indicator_vip", fields=_ROE_FIELDS, period=compact(period))
         _check_day(rows, "end_date", period)
-        # A restated report comes as a second row with update_flag 1: sorted last, it wins.
-        rows.sort(key=lambda row: str(row["update_flag"]))
+        # A restated report comes as a second row with a later announcement: sorted last, it wins.
+        rows.sort(key=lambda row: str(row["ann_date"]))
         read = await read_rows(rows, _roe)
         values = {code: value for code, value in read.items if value is not None}
         if not values:

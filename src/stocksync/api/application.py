@@ -1,0 +1,66 @@
+"""From settings to an ASGI application: the gateway in front, one router a family behind it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+
+from stocksync import __version__
+from stocksync.api import health, problems, runs, status
+from stocksync.api.gateway import Gateway
+from stocksync.api.shutdown import on_stop_signal
+from stocksync.api.state import State
+from stocksync.api.view import StatusView
+from stocksync.app import App, open_app
+from stocksync.settings import Settings, load_settings
+
+OpenApp = Callable[[Settings], AbstractAsyncContextManager[App]]
+
+_DESCRIPTION = """\
+保持 A 股股票基础信息数据库准确，并随时准确说明同步状态。
+
+成功的应答是 `{"success": true, "data": …, "message": …}`；错误是 RFC 9457 的 `application/problem+json`，
+同时带有 `success: false`、`data: null`、`message` 和稳定的 `code`。
+"""
+
+
+def create_api(settings: Settings, *, opener: OpenApp = open_app) -> Gateway:
+    """Build the application; `opener` opens what it works with when the server starts, and closes it."""
+    gateway = Gateway(settings.allowed_hosts, settings.allowed_origins)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        async with opener(settings) as app:
+            view = StatusView(app.service.board)
+            gateway.serve_status(view)
+            with on_stop_signal(view.close):
+                yield State(app=app, status=view)
+            view.close()
+
+    api = FastAPIOffline(
+        title="stocksync",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url="/openapi.json",
+    )
+    if settings.allowed_origins:
+        api.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.allowed_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["ETag", "Location", "Retry-After", "Preference-Applied"],
+        )
+    problems.install(api)
+    for router in (status.router, runs.router, health.router):
+        api.include_router(router)
+    gateway.application = api
+    return gateway
+
+
+def from_environment() -> Gateway:
+    """Build the application from STOCKSYNC_* alone: what the server's worker processes call."""
+    return create_api(load_settings())

@@ -1,0 +1,114 @@
+"""What every request passes first: who may talk to us, and the one answer that thousands of pollers ask for.
+
+The status is answered here, from bytes that were made when its revision was made: no routing, no
+framework, no I/O. Every other request goes on to the application.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stocksync.api.problems import problem_response
+from stocksync.api.view import STATUS_PATHS, StatusView
+from stocksync.errors import BodyRefused, HostRefused, OriginRefused, RequestRefused
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_MOST_BODY_BYTES: Final = 1_048_576
+_MOST_REMEMBERED: Final = 64
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Gateway:
+    """The outermost ASGI application."""
+
+    def __init__(self, allowed_hosts: Iterable[str], allowed_origins: Iterable[str]) -> None:
+        self.application: ASGIApp
+        self._names = {"localhost", *(name.lower() for name in allowed_hosts)}
+        self._origins = {origin.rstrip("/").lower() for origin in allowed_origins}
+        self._good_hosts: set[bytes] = set()
+        self._status: StatusView | None = None
+
+    def serve_status(self, view: StatusView) -> None:
+        """Answer the status from this view from now on."""
+        self._status = view
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; the signature is ASGI's."""
+        if scope["type"] != "http":
+            await self.application(scope, receive, send)
+            return
+        host, origin, known_tag = _wanted(scope["headers"])
+        try:
+            if host not in self._good_hosts:
+                self._check_host(host)
+            if scope["method"] not in _SAFE_METHODS:
+                self._check_change(scope, host, origin)
+        except RequestRefused as exc:
+            await problem_response(exc, scope["path"])(scope, receive, send)
+            return
+        if self._status is not None and not origin and _is_plain_status(scope):
+            await self._status.send(send, known_tag)
+        else:
+            await self.application(scope, receive, send)
+
+    def _check_host(self, host: bytes) -> None:
+        """Refuse names that are not ours: a page whose name was re-pointed at this machine (DNS rebinding).
+
+        An IP address in the header cannot come from such a page, because it was never looked up.
+        """
+        name = _host_name(host)
+        if name not in self._names and not _is_address(name):
+            raise HostRefused(f"不接受的 Host：{name[:100]!r}；可用 STOCKSYNC_ALLOWED_HOSTS 放行")
+        if len(self._good_hosts) < _MOST_REMEMBERED:
+            self._good_hosts.add(host)
+
+    def _check_change(self, scope: Scope, host: bytes, origin: bytes) -> None:
+        """Refuse what another site's page could send for its reader: foreign origin, form-encoded body."""
+        if origin:
+            text = origin.decode("latin-1").lower()
+            if text not in self._origins and urlsplit(text).netloc != host.decode("latin-1").lower():
+                raise OriginRefused("不接受来自其他网站页面的请求；可用 STOCKSYNC_ALLOWED_ORIGINS 放行")
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > _MOST_BODY_BYTES:
+            raise BodyRefused("请求体过大")
+        has_body = int(length) > 0 or b"transfer-encoding" in headers
+        if has_body and not headers.get(b"content-type", b"").lower().startswith(b"application/json"):
+            raise BodyRefused("请求体必须是 application/json")
+
+
+def _wanted(headers: Headers) -> tuple[bytes, bytes, bytes]:
+    """The headers host, origin and if-none-match, in one pass."""
+    host = origin = known_tag = b""
+    for name, value in headers:
+        if name == b"host":
+            host = value
+        elif name == b"if-none-match":
+            known_tag = value
+        elif name == b"origin":
+            origin = value
+    return host, origin, known_tag
+
+
+def _is_plain_status(scope: Scope) -> bool:
+    return scope["path"] in STATUS_PATHS and scope["method"] == "GET" and not scope["query_string"]
+
+
+def _host_name(host: bytes) -> str:
+    """The name in a Host header, without its port: "[::1]:8000" → "::1"."""
+    text = host.decode("latin-1").lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,26 @@
+"""What the lifespan hands to every request, typed."""
+
+from typing import TYPE_CHECKING, TypedDict, cast
+
+from fastapi import Request
+
+if TYPE_CHECKING:
+    from stocksync.api.view import StatusView
+    from stocksync.app import App
+
+
+class State(TypedDict):
+    """Opened when the server starts, closed when it stops."""
+
+    app: "App"
+    status: "StatusView"
+
+
+def app_of(request: Request) -> "App":
+    """What the application works with."""
+    return cast("App", request.state.app)
+
+
+def view_of(request: Request) -> "StatusView":
+    """The status as bytes."""
+    return cast("StatusView", request.state.status)
