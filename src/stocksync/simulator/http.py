@@ -69,20 +69,22 @@ async def serve(handler: Handler, *, host: str, port: int) -> AsyncIterator[int]
     """
     open_connections: set[asyncio.Task[None]] = set()
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not server.is_serving():  # it came in while the server was closing
-            writer.transport.abort()
-            return
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - asyncio runs this callback as a task
-        open_connections.add(task)
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await _Connection(reader, writer, handler).run()
         except OSError:
             pass  # the client went away, which is its right
         finally:
-            open_connections.discard(task)
             writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not server.is_serving():  # it came in while the server was closing
+            writer.transport.abort()
+            return
+        # A task of our own: asyncio 3.11 logs the cancellation of one that it made itself as an error.
+        task = asyncio.create_task(converse(reader, writer))
+        open_connections.add(task)
+        task.add_done_callback(open_connections.discard)
 
     server = await asyncio.start_server(accept, host, port)
     try:

@@ -34,6 +34,8 @@ async def run_simulator(options: SimulatorOptions) -> AsyncIterator[Simulator]:
     async with serve(answer, host=options.host, port=options.port) as port:
         base_url = f"http://{options.host}:{port}"
         settings = {"STOCKSYNC_TUSHARE_URL": base_url, "STOCKSYNC_TUSHARE_TOKEN": options.token}
+        if options.replay is not None or options.today is not None:  # a market that stands still on one day
+            settings["STOCKSYNC_AS_OF"] = market.latest_day.isoformat()
         yield Simulator(base_url=base_url, settings=settings, faults=faults, calls=calls, market=market)
 
 

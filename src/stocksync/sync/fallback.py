@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from stocksync.domain.codes import locate
 from stocksync.domain.merge import DailyAnswer, ListAnswer, RoeAnswer
 from stocksync.domain.status import Attempt, Outcome
 from stocksync.domain.stock import Dataset
@@ -109,10 +110,15 @@ def judge_list(source: Source, answer: ListAnswer, *, minimum: int, at_least: in
 
 
 def judge_daily(source: Source, answer: DailyAnswer, *, listed: frozenset[str], coverage: float) -> None:
-    """Refuse metrics of too few listed stocks, or without a declared field. Raises SourceIncomplete."""
-    covered = len(listed & answer.metrics.keys())
-    if covered < coverage * len(listed):
-        raise SourceIncomplete(f"每日指标只覆盖 {covered} / {len(listed)} 只股票，少于 {coverage:.0%}")
+    """Refuse metrics of too few listed stocks of an exchange that the source declares, or without a declared
+    field. Raises SourceIncomplete.
+    """
+    for exchange in sorted(source.exchanges):
+        wanted = {code for code in listed if locate(code).exchange is exchange}
+        covered = len(wanted & answer.metrics.keys())
+        if covered < coverage * len(wanted):
+            share = f"{covered} / {len(wanted)}"
+            raise SourceIncomplete(f"每日指标只覆盖{exchange.full_name}的 {share} 只股票，少于 {coverage:.0%}")
     rows = answer.metrics.values()
     missing = [name for name in sorted(source.metrics) if all(getattr(row, name) is None for row in rows)]
     if missing:

@@ -1,0 +1,52 @@
+"""Fixtures and options of all tests."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support import SMALL, running_app
+
+from stocksync.app import App
+from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=None, help="rounds of every kill and race loop")
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> int | None:
+    """How many rounds a loop was asked to do; None for the few of a normal test run."""
+    value: int | None = request.config.getoption("--rounds")
+    return value
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith("STOCKSYNC_") and not name.startswith("STOCKSYNC_TEST_") or name == "TUSHARE_TOKEN":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def dumps() -> Path:
+    """The folder of real dumps, which are not part of the project."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("STOCKSYNC_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real dumps at {folder}; set STOCKSYNC_TEST_DATA")
+    return folder
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with open_simulator(SimulatorOptions(size=SMALL)) as running:
+        yield running
+
+
+@pytest.fixture
+async def app(simulator: Simulator, tmp_path: Path) -> AsyncIterator[App]:
+    async with running_app(simulator, tmp_path) as opened:
+        yield opened
