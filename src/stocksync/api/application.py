@@ -8,7 +8,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from stocksync import __version__
-from stocksync.api import health, problems, runs, status
+from stocksync.api import document, health, problems, runs, status
 from stocksync.api.gateway import Gateway
 from stocksync.api.shutdown import on_stop_signal
 from stocksync.api.state import State
@@ -34,7 +34,7 @@ def create_api(settings: Settings, *, opener: OpenApp = open_app) -> Gateway:
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with opener(settings) as app:
             view = StatusView(app.service.board)
-            gateway.serve_status(view)
+            gateway.status = view
             with on_stop_signal(view.close):
                 yield State(app=app, status=view)
             view.close()
@@ -55,6 +55,7 @@ def create_api(settings: Settings, *, opener: OpenApp = open_app) -> Gateway:
             expose_headers=["ETag", "Location", "Retry-After", "Preference-Applied"],
         )
     problems.install(api)
+    document.make_exact(api)
     for router in (status.router, runs.router, health.router):
         api.include_router(router)
     gateway.application = api

@@ -27,14 +27,12 @@ class Gateway:
 
     def __init__(self, allowed_hosts: Iterable[str], allowed_origins: Iterable[str]) -> None:
         self.application: ASGIApp
+        """Everything but the plain status GET."""
+        self.status: StatusView
+        """What the plain status GET is answered from; set by the lifespan before the first request."""
         self._names = {"localhost", *(name.lower() for name in allowed_hosts)}
         self._origins = {origin.rstrip("/").lower() for origin in allowed_origins}
         self._good_hosts: set[bytes] = set()
-        self._status: StatusView | None = None
-
-    def serve_status(self, view: StatusView) -> None:
-        """Answer the status from this view from now on."""
-        self._status = view
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; the signature is ASGI's."""
@@ -42,18 +40,29 @@ class Gateway:
             await self.application(scope, receive, send)
             return
         host, origin, known_tag = _wanted(scope["headers"])
+        if (
+            scope["path"] in STATUS_PATHS
+            and scope["method"] == "GET"
+            and not scope["query_string"]
+            and not origin
+            and host in self._good_hosts
+        ):
+            start, body = self.status.get().messages(known_tag)
+            await send(start)
+            await send(body)
+            return
         try:
-            if host not in self._good_hosts:
-                self._check_host(host)
-            if scope["method"] not in _SAFE_METHODS:
-                self._check_change(scope, host, origin)
+            self._check(scope, host, origin)
         except RequestRefused as exc:
             await problem_response(exc, scope["path"])(scope, receive, send)
-            return
-        if self._status is not None and not origin and _is_plain_status(scope):
-            await self._status.send(send, known_tag)
         else:
             await self.application(scope, receive, send)
+
+    def _check(self, scope: Scope, host: bytes, origin: bytes) -> None:
+        if host not in self._good_hosts:
+            self._check_host(host)
+        if scope["method"] not in _SAFE_METHODS:
+            self._check_change(scope, host, origin)
 
     def _check_host(self, host: bytes) -> None:
         """Refuse names that are not ours: a page whose name was re-pointed at this machine (DNS rebinding).
@@ -92,10 +101,6 @@ def _wanted(headers: Headers) -> tuple[bytes, bytes, bytes]:
         elif name == b"origin":
             origin = value
     return host, origin, known_tag
-
-
-def _is_plain_status(scope: Scope) -> bool:
-    return scope["path"] in STATUS_PATHS and scope["method"] == "GET" and not scope["query_string"]
 
 
 def _host_name(host: bytes) -> str:

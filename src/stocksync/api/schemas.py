@@ -88,7 +88,7 @@ class SyncStatsOut(Shape):
     rejects_sample: Annotated[list[RejectOut], Field(max_length=20)]
 
 
-_EXAMPLE: dict[str, Any] = {
+_STATS_EXAMPLE: dict[str, Any] = {
     "job": "stock_basics_multi_source",
     "data_type": "stock_basics",
     "status": "success",
@@ -128,13 +128,11 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
+STATUS_EXAMPLE: dict[str, Any] = {"success": True, "data": _STATS_EXAMPLE, "message": "操作成功"}
+
+
 class StatusEnvelope(Shape):
     """成功的应答，data 为同步状态。"""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"success": True, "data": _EXAMPLE, "message": "操作成功"}]},
-    )
 
     success: Literal[True]
     data: SyncStatsOut

@@ -5,8 +5,6 @@ import json
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
-from starlette.types import Send
-
 from stocksync.domain.status import Job, SyncStats
 from stocksync.domain.wire import to_wire
 from stocksync.errors import TooManyWaiting
@@ -81,12 +79,6 @@ class StatusView:
         if snapshot is None or snapshot.stats is not stats:
             snapshot = self._encoded[job] = Snapshot(stats)
         return snapshot
-
-    async def send(self, send: Send, known_tag: bytes) -> None:
-        """Answer a plain GET."""
-        start, body = self.get().messages(known_tag)
-        await send(start)
-        await send(body)
 
     async def wait(self, holds: Callable[[], bool], seconds: float) -> None:
         """Wait until something holds, at most so long, and no longer than the server runs.

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from stocksync.errors import BadRow, OutOfScope
 
@@ -67,6 +68,11 @@ def locate(code: object) -> Place:
     """
     if not isinstance(code, str) or not _CODE.match(code):
         raise BadRow(code=str(code)[:20], field="code", value=code, reason="代码不是六位数字")
+    return _locate(code)
+
+
+@lru_cache(maxsize=16_384)  # three times the market: a sync asks for every code again and again
+def _locate(code: str) -> Place:
     for length in (3, 2):
         place = _PLACES.get(code[:length])
         if place is not None:

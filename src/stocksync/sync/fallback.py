@@ -110,15 +110,19 @@ def judge_list(source: Source, answer: ListAnswer, *, minimum: int, at_least: in
 
 
 def judge_daily(source: Source, answer: DailyAnswer, *, listed: frozenset[str], coverage: float) -> None:
-    """Refuse metrics of too few listed stocks of an exchange that the source declares, or without a declared
-    field. Raises SourceIncomplete.
+    """Refuse metrics that are not the whole of what the source declares. Raises SourceIncomplete.
+
+    Each declared exchange is looked at by itself, because Beijing is no more than a twentieth of the market;
+    a declared field that no row has is missing, however many rows there are.
     """
     for exchange in sorted(source.exchanges):
         wanted = {code for code in listed if locate(code).exchange is exchange}
         covered = len(wanted & answer.metrics.keys())
         if covered < coverage * len(wanted):
             share = f"{covered} / {len(wanted)}"
-            raise SourceIncomplete(f"每日指标只覆盖{exchange.full_name}的 {share} 只股票，少于 {coverage:.0%}")
+            raise SourceIncomplete(
+                f"每日指标只覆盖{exchange.full_name}的 {share} 只股票，少于 {coverage:.0%}"
+            )
     rows = answer.metrics.values()
     missing = [name for name in sorted(source.metrics) if all(getattr(row, name) is None for row in rows)]
     if missing:

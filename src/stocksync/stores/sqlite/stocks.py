@@ -3,7 +3,10 @@
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final
 
 from stocksync.domain.codes import Exchange, locate
@@ -37,6 +40,10 @@ _ROW_FAULTS: Final = (
     UnicodeError,
 )
 """What one impossible row raises; everything else concerns the whole database."""
+
+_FIRST_FIGURE: Final = len(_TEXTS)
+_AFTER_FIGURES: Final = _FIRST_FIGURE + len(FIGURES)
+_texts_of = attrgetter(*_TEXTS)
 
 Parameters = tuple[Any, ...]
 
@@ -111,7 +118,7 @@ def _upsert(db: sqlite3.Connection, rows: Sequence[StockBasic], fence: Fence) ->
         if old is None:
             inserts.append(row)
             continue
-        new = overlay(old, row)
+        new = row if row == old else overlay(old, row)
         if new == old and not is_gone:
             unchanged += 1
         else:
@@ -170,13 +177,12 @@ def _write_singly(db: sqlite3.Connection, stocks: Iterable[StockBasic], fence: F
 
 def _encode(stock: StockBasic, fence: Fence) -> Parameters:
     figures = stock.figures
-    for name, value in figures.items():
-        if not math.isfinite(value):  # SQLite would store NaN as NULL, without a word
-            raise BadRow(code=stock.code, field=name, value=value, reason="不是有限的数值")
+    if not all(map(math.isfinite, figures.values())):  # SQLite would store NaN as NULL, without a word
+        raise BadRow(code=stock.code, field="*", value=dict(figures), reason="指标不是有限的数值")
     return (
-        *(getattr(stock, name) for name in _TEXTS),
-        *(figures.get(name) for name in FIGURES),
-        json.dumps(dict(stock.field_sources)),
+        *_texts_of(stock),
+        *map(figures.get, FIGURES),
+        _sources_as_text(tuple(stock.field_sources.items())),
         stock.full_symbol,
         stock.sse,
         fence.token,
@@ -186,10 +192,25 @@ def _encode(stock: StockBasic, fence: Fence) -> Parameters:
 
 
 def _decode(row: Parameters) -> StockBasic:
-    texts = dict(zip(_TEXTS, row, strict=False))
-    values = zip(FIGURES, row[len(_TEXTS) :], strict=False)
+    code, source, name, area, industry, market, list_date, trade_date = row[:_FIRST_FIGURE]
     return StockBasic(
-        **texts,
-        figures={name: value for name, value in values if value is not None},
-        field_sources=json.loads(row[len(_TEXTS) + len(FIGURES)]),
-    )
+        code=code, source=source, name=name, area=area, industry=industry, market=market,
+        list_date=list_date, trade_date=trade_date,
+        figures={
+            name: value
+            for name, value in zip(FIGURES, row[_FIRST_FIGURE:_AFTER_FIGURES], strict=True)
+            if value is not None
+        },
+        field_sources=_sources_from_text(row[_AFTER_FIGURES]),
+    )  # fmt: skip
+
+
+# Nearly all rows of a day have the same provenance, so it is written and read once for all of them.
+@lru_cache(maxsize=256)
+def _sources_as_text(sources: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(dict(sources))
+
+
+@lru_cache(maxsize=256)
+def _sources_from_text(text: str) -> Mapping[str, str]:
+    return MappingProxyType(json.loads(text))

@@ -1,0 +1,137 @@
+"""`stocksync demo`: the whole thing end to end on this machine, against a made-up market."""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from rich.console import Console
+
+from stocksync.cli.serve import check_port_free
+from stocksync.errors import RunFailed, StocksyncError
+from stocksync.simulator import SimulatorOptions, open_simulator
+
+_READY_SECONDS: Final = 20
+_STOP_SECONDS: Final = 10
+_POLL_SECONDS: Final = 0.2
+
+_console = Console(stderr=False, highlight=False)
+
+
+class ServerDied(StocksyncError):
+    """The demo's server ended by itself; what it said is above."""
+
+    code = "server_died"
+
+
+def demo(*, port: int, once: bool = False) -> int:
+    """Run until Ctrl-C; with `once`, only until the first sync has ended."""
+    check_port_free("127.0.0.1", port)
+    with suppress(KeyboardInterrupt):
+        return asyncio.run(_demo(port, once=once))
+    return 0
+
+
+async def _demo(port: int, *, once: bool) -> int:
+    _console.print(
+        "[bold]stocksync 演示[/bold]：市场是虚构的（公司、价格都是编造的），不需要令牌，不访问外部网络。"
+    )
+    loop = asyncio.get_running_loop()
+    this = asyncio.current_task()
+    if this is not None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, this.cancel)
+    with tempfile.TemporaryDirectory(prefix="stocksync-demo-") as folder:
+        async with open_simulator(SimulatorOptions(pace="realistic")) as simulator:
+            server = await _start_server(port, {**simulator.settings, "STOCKSYNC_STORE": _store(folder)})
+            try:
+                await _first_sync(server, f"http://127.0.0.1:{port}", simulator.base_url)
+                if not once:
+                    await server.wait()
+            except asyncio.CancelledError:
+                _console.print("\n正在停止……")
+            finally:
+                await _stop(server)
+    _console.print("演示结束，临时数据已删除。")
+    return 0
+
+
+def _store(folder: str) -> str:
+    return f"sqlite:///{Path(folder) / 'demo.db'}"
+
+
+async def _start_server(port: int, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+    # A session of its own: Ctrl-C reaches the demo alone, which then stops the server in its own time.
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "stocksync", "serve", "--port", str(port),
+        env={**os.environ, **environment}, start_new_session=True, stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+async def _stop(server: asyncio.subprocess.Process) -> None:
+    if server.returncode is not None:
+        return
+    server.terminate()
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await server.wait()
+    except TimeoutError:
+        server.kill()
+        await server.wait()
+
+
+async def _first_sync(server: asyncio.subprocess.Process, url: str, simulator_url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as http:
+        await _ready(server, http)
+        _console.print(f"服务已就绪：{url}，开始第一次同步")
+        started = await http.post("/api/sync/stock_basics/run")
+        started.raise_for_status()
+        status = await _followed(http)
+    _console.print(f"[bold]{status['status']}[/bold]：{status['message']}")
+    if status["status"] != "success":
+        raise RunFailed(status["message"] or "", reason=status["reason"] or "error")
+    _console.print(_what_next(url, simulator_url), soft_wrap=True)
+
+
+async def _ready(server: asyncio.subprocess.Process, http: httpx.AsyncClient) -> None:
+    for _ in range(round(_READY_SECONDS / _POLL_SECONDS)):
+        if server.returncode is not None:
+            break
+        with suppress(httpx.TransportError):
+            if (await http.get("/readyz")).status_code == httpx.codes.OK:
+                return
+        await asyncio.sleep(_POLL_SECONDS)
+    raise ServerDied("演示服务没有启动")
+
+
+async def _followed(http: httpx.AsyncClient) -> dict[str, Any]:
+    """Follow the run as any client would, by long polls, and print each phase once."""
+    shown, revision = None, 0
+    while True:
+        answer = await http.get(
+            "/api/sync/stock_basics/status", params={"wait": 5, "since_revision": revision}
+        )
+        status: dict[str, Any] = answer.raise_for_status().json()["data"]
+        revision = status["revision"]
+        if status["status"] != "running":
+            return status
+        if status["phase"] != shown:
+            shown = status["phase"]
+            done = status["completed_tasks"] + status["failed_tasks"]
+            _console.print(f"  {shown:<12} {done}/{status['total'] or '?'}")
+
+
+def _what_next(url: str, simulator_url: str) -> str:
+    return f"""
+接下来可以试试：
+  状态          curl {url}/api/sync/stock_basics/status
+  再同步一次    curl -X POST '{url}/api/sync/stock_basics/run?wait=30'
+  让上游出故障  curl -X PUT {simulator_url}/_control/faults -d '{{"tushare.daily_basic": "http502"}}'
+  接口文档      {url}/docs
+按 Ctrl-C 停止。"""

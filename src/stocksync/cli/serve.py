@@ -1,0 +1,81 @@
+"""`stocksync serve`: granian in front of the API."""
+
+import asyncio
+import ipaddress
+import os
+import socket
+from contextlib import closing
+
+from granian.constants import Interfaces, Loops
+from granian.log import LogLevels
+from granian.server import Server
+
+from stocksync.errors import SettingsInvalid
+from stocksync.settings import Settings, load_settings
+from stocksync.stores import open_store
+
+_BACKPRESSURE = 1024
+"""Requests at once in one worker; long polls are capped far below it."""
+
+_KILL_SECONDS = 10
+
+
+def serve(*, host: str, port: int, workers: int, store: str | None, allow_open: bool) -> int:
+    """Serve until SIGINT or SIGTERM. Raises SettingsInvalid, StoreError before anything listens."""
+    check_address(host, allow_open=allow_open)
+    settings = load_settings(store=store)
+    asyncio.run(_check_store(settings))
+    check_port_free(host, port)
+    os.environ["STOCKSYNC_STORE"] = settings.store  # the workers read their settings from the environment
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print(
+        f"stocksync {address}  接口文档 {address}/docs  数据库 {settings.store}  （Ctrl-C 停止）", flush=True
+    )
+    Server(
+        "stocksync.api.application:from_environment",
+        address=host,
+        port=port,
+        workers=workers,
+        interface=Interfaces.ASGI,
+        loop=Loops.asyncio,
+        factory=True,
+        backpressure=_BACKPRESSURE,
+        log_level=LogLevels.warning,
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=_KILL_SECONDS,
+    ).serve()
+    return 0
+
+
+def check_address(host: str, *, allow_open: bool) -> None:
+    """Refuse to listen beyond this machine by accident. Raises SettingsInvalid."""
+    if not allow_open and not _is_loopback(host):
+        raise SettingsInvalid(
+            f"拒绝监听 {host}：接口没有密码，本机以外的任何人都能控制同步。确实需要时请加 --allow-open"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_port_free(host: str, port: int) -> None:
+    """Say it plainly where the port is taken; granian's workers would die one after the other."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            raise SettingsInvalid(
+                f"无法监听 {host}:{port}（{exc.strerror}），请用 --port 换一个端口"
+            ) from exc
+
+
+async def _check_store(settings: Settings) -> None:
+    store = await open_store(settings.store)
+    await store.aclose()

@@ -1,0 +1,82 @@
+"""The verb `sources`: which upstreams are switched on, in order of trust, and whether they answer."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from stocksync.app import open_app
+from stocksync.cli.outcome import ExitCode
+from stocksync.cli.output import print_json
+from stocksync.cli.session import prepare
+from stocksync.cli.tables import add_row, console, table
+from stocksync.cli.words import DATASETS
+from stocksync.domain.stock import Dataset
+from stocksync.ports import Source
+from stocksync.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceReport:
+    """What can be said of a source. `available` and `error` are None where nobody asked it."""
+
+    order: int
+    name: str
+    description: str
+    provides: list[str]
+    token_required: bool
+    configured: bool
+    available: bool | None
+    error: str | None
+
+
+def sources(*, test: bool, as_json: bool, store: str | None) -> int:
+    """List them; with `test`, fail where none of them works."""
+    reports = asyncio.run(_look(prepare(store), test=test))
+    if as_json:
+        print_json([asdict(report) for report in reports])
+    else:
+        _print(reports, test=test)
+    works = not test or any(report.available for report in reports)
+    return ExitCode.SUCCESS if works else ExitCode.FAILED
+
+
+async def _look(settings: Settings, *, test: bool) -> list[SourceReport]:
+    async with open_app(settings) as app:
+        errors = await app.service.check_sources() if test else None
+        return [
+            _report(order, source, settings, errors)
+            for order, source in enumerate(app.service.sources.values(), start=1)
+        ]
+
+
+def _report(
+    order: int, source: Source, settings: Settings, errors: dict[str, str | None] | None
+) -> SourceReport:
+    setting = f"{source.name}_token"
+    token_required = setting in type(settings).model_fields
+    error = None if errors is None else errors[source.name]
+    return SourceReport(
+        order=order,
+        name=source.name,
+        description=source.description,
+        provides=[dataset.value for dataset in Dataset if dataset in source.provides],
+        token_required=token_required,
+        configured=not token_required or getattr(settings, setting) is not None,
+        available=None if errors is None else error is None,
+        error=error,
+    )
+
+
+def _print(reports: Sequence[SourceReport], *, test: bool) -> None:
+    shown = table(">顺序", "数据源", "配置", "数据集", "说明", *(["测试"] if test else []))
+    for report in reports:
+        result = [] if not test else ["可用" if report.available else f"不可用：{report.error}"]
+        datasets = "、".join(DATASETS[Dataset(name)] for name in report.provides)
+        add_row(shown, report.order, report.name, _configured(report), datasets, report.description, *result)
+    console().print(shown)
+
+
+def _configured(report: SourceReport) -> str:
+    if not report.token_required:
+        return "无需令牌"
+    return "已配置令牌" if report.configured else "未配置令牌"
