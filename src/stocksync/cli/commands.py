@@ -146,7 +146,7 @@ def serve(
     workers: Annotated[int, typer.Option(help="工作进程数。", min=1)] = 1,
     store: Store = None,
     allow_open: Annotated[
-        bool, typer.Option("--allow-open", help="允许在没有身份验证时监听本机以外的地址。")
+        bool, typer.Option("--allow-open", help="允许监听本机以外的地址（没有密码）。")
     ] = False,
 ) -> None:
     """The API and the page."""

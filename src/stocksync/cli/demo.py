@@ -21,7 +21,7 @@ _READY_SECONDS: Final = 20
 _STOP_SECONDS: Final = 10
 _POLL_SECONDS: Final = 0.2
 
-_console = Console(stderr=False, highlight=False)
+_console = Console(highlight=False, soft_wrap=True)
 
 
 class ServerDied(StocksyncError):
@@ -96,7 +96,7 @@ async def _first_sync(server: asyncio.subprocess.Process, url: str, simulator_ur
     _console.print(f"[bold]{status['status']}[/bold]：{status['message']}")
     if status["status"] != "success":
         raise RunFailed(status["message"] or "", reason=status["reason"] or "error")
-    _console.print(_what_next(url, simulator_url), soft_wrap=True)
+    _console.print(_what_next(url, simulator_url))
 
 
 async def _ready(server: asyncio.subprocess.Process, http: httpx.AsyncClient) -> None:

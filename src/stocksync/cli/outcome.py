@@ -40,8 +40,7 @@ class ExitCode(IntEnum):
     CANCELLED = 130, "已取消"
 
 
-HELP: Final = "\n\n".join(("退出码：", *(f"{code.value}：{code.meaning}" for code in ExitCode)))
-"""For `--help`, where an empty line begins a new one."""
+HELP: Final = "退出码： " + "  ".join(f"{code.value}={code.meaning}" for code in ExitCode)
 
 _RUNS: Final = {
     SyncStatus.SUCCESS: ExitCode.SUCCESS,

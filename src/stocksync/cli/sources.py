@@ -9,7 +9,6 @@ from stocksync.cli.outcome import ExitCode
 from stocksync.cli.output import print_json
 from stocksync.cli.session import prepare
 from stocksync.cli.tables import add_row, console, table
-from stocksync.cli.words import DATASETS
 from stocksync.domain.stock import Dataset
 from stocksync.ports import Source
 from stocksync.settings import Settings
@@ -68,11 +67,10 @@ def _report(
 
 
 def _print(reports: Sequence[SourceReport], *, test: bool) -> None:
-    shown = table(">顺序", "数据源", "配置", "数据集", "说明", *(["测试"] if test else []))
+    shown = table(">顺序", "数据源", "配置", *(["测试"] if test else []), "说明")
     for report in reports:
-        result = [] if not test else ["可用" if report.available else f"不可用：{report.error}"]
-        datasets = "、".join(DATASETS[Dataset(name)] for name in report.provides)
-        add_row(shown, report.order, report.name, _configured(report), datasets, report.description, *result)
+        result = ["可用" if report.available else f"不可用：{report.error}"] if test else []
+        add_row(shown, report.order, report.name, _configured(report), *result, report.description)
     console().print(shown)
 
 

@@ -1,7 +1,7 @@
 """The verb `sync`: a run in this process, from start to end."""
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Final
 
 from stocksync.app import open_app
@@ -72,10 +72,14 @@ async def _follow(service: MultiSourceBasicsSyncService, run: SyncStats, asked: 
 async def _cancel(service: MultiSourceBasicsSyncService, run: SyncStats) -> None:
     """Ask the run to end and wait a little. Where the store does not help, closing the app will."""
     note("正在取消同步任务，再按一次 Ctrl-C 立即退出")
-    with suppress(TimeoutError, NoRunInProgress, StoreError):
+    try:
         async with asyncio.timeout(CANCEL_SECONDS):
             await service.cancel(this_actor())
             await service.wait(run, seconds=None)
+    except NoRunInProgress:
+        return  # it ended by itself meanwhile
+    except (TimeoutError, StoreError):
+        note("同步任务没有及时结束，正在强行停止")
 
 
 def _show(started: Started, *, as_json: bool) -> None:

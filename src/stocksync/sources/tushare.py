@@ -16,7 +16,7 @@ from stocksync.errors import BadRow, SourceEmpty, SourceNonsense
 from stocksync.ports import Clock, Source
 from stocksync.settings import Settings
 from stocksync.sources.rows import Row, read_rows
-from stocksync.sources.tushare_wire import TushareClient
+from stocksync.sources.tushare_wire import PAGE, TushareClient
 
 _LIST_FIELDS: Final = (
     "ts_code", "symbol", "name", "area", "industry", "market", "exchange", "list_date", "is_hs",
@@ -88,7 +88,9 @@ class TushareSource:
         )
 
     async def daily_data(self, day: date) -> DailyAnswer:
-        rows = await self._client.query("daily_basic", fields=_DAILY_FIELDS, trade_date=compact(day))
+        rows = await self._client.query(
+            "daily_basic", fields=_DAILY_FIELDS, page=PAGE, trade_date=compact(day)
+        )
         _check_day(rows, "trade_date", day)
         read = await read_rows(rows, _metrics)
         if not rows:
@@ -102,7 +104,9 @@ class TushareSource:
         )
 
     async def roe(self, period: date) -> RoeAnswer:
-        rows = await self._client.query("fina_indicator_vip", fields=_ROE_FIELDS, period=compact(period))
+        rows = await self._client.query(
+            "fina_indicator_vip", fields=_ROE_FIELDS, page=PAGE, period=compact(period)
+        )
         _check_day(rows, "end_date", period)
         # A restated report comes as a second row with a later announcement: sorted last, it wins.
         rows.sort(key=lambda row: str(row["ann_date"]))

@@ -13,6 +13,7 @@ from typing import Any, Final
 import httpx
 from pydantic import SecretStr
 
+from stocksync.aio import cooperative
 from stocksync.errors import (
     SourceBanned,
     SourceDenied,
@@ -40,6 +41,8 @@ _LIMIT_OR_PERMISSION: Final = 40203
 _TOO_MANY_REQUESTS: Final = 429
 
 Rows = list[dict[str, Any]]
+Page = tuple[Sequence[Sequence[Any]], bool]
+"""Items in the order of the fields asked for, and whether there are more."""
 
 
 class TushareClient:
@@ -51,20 +54,24 @@ class TushareClient:
         self._clock = clock
         self._call_timeout = call_timeout
         self._http: httpx.AsyncClient | None = None
+        self._opening = asyncio.Lock()
 
-    async def query(self, api: str, *, fields: Sequence[str], **params: str) -> Rows:
-        """Give every row of an API as dicts of `fields`, all pages of it.
+    async def query(self, api: str, *, fields: Sequence[str], page: int | None = None, **params: str) -> Rows:
+        """Give every row of an API as dicts of `fields`; with `page`, asked for in pages of so many rows.
 
         Waits once through the limit of calls a minute; asks again after a transport failure.
         """
         rows: Rows = []
         for _ in range(_MOST_PAGES):
-            page, more = await self._page(api, fields, {**params, "limit": PAGE, "offset": len(rows)})
-            if page and rows and page[0] == rows[-len(page)]:
+            paging = {"limit": page, "offset": len(rows)} if page else {}
+            items, more = await self._page(api, fields, {**params, **paging})
+            if items and rows and tuple(items[0]) == tuple(rows[-len(items)].values()):
                 raise SourceNonsense(f"{api} 重复返回同一页")
-            rows.extend(page)
-            if not page or not more:
+            async for item in cooperative(items):
+                rows.append(dict(zip(fields, item, strict=True)))
+            if not items or not (more or len(items) == page):
                 return rows
+            page = page or len(items)  # it has more, although it was asked for everything
         raise SourceNonsense(f"{api} 超过 {_MOST_PAGES} 页仍未结束")
 
     async def aclose(self) -> None:
@@ -73,7 +80,7 @@ class TushareClient:
             await self._http.aclose()
             self._http = None
 
-    async def _page(self, api: str, fields: Sequence[str], params: Mapping[str, object]) -> tuple[Rows, bool]:
+    async def _page(self, api: str, fields: Sequence[str], params: Mapping[str, object]) -> Page:
         waits = list(_RETRY_WAITS)
         minute_wait_left = True
         while True:
@@ -101,7 +108,8 @@ class TushareClient:
         }
         try:
             async with asyncio.timeout(self._call_timeout):
-                response = await self._client().post(self._address(api), json=body)
+                client = await self._client()
+                response = await client.post(self._address(api), json=body)
         except (TimeoutError, httpx.TimeoutException) as exc:
             raise SourceTimeout(f"{api} 在 {self._call_timeout:g} 秒内没有完整应答") from exc
         except httpx.HTTPError as exc:
@@ -111,11 +119,13 @@ class TushareClient:
         _check_http(api, response.status_code)
         return response.content
 
-    def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            # httpx's read time-out never ends a slow drip: the deadline is the one around the call.
-            self._http = httpx.AsyncClient(timeout=None)  # noqa: S113
-        return self._http
+    async def _client(self) -> httpx.AsyncClient:
+        async with self._opening:
+            if self._http is None:
+                # Reading the certificates takes some 60 ms, which the event loop does not have. And httpx's
+                # read time-out never ends a slow drip: the deadline is the one around the call.
+                self._http = await asyncio.to_thread(httpx.AsyncClient, timeout=None)
+            return self._http
 
     def _address(self, api: str) -> str:
         """A base with a path takes the API's name as its last part; a bare host wants it in the body only."""
@@ -134,7 +144,7 @@ def _check_http(api: str, status: int) -> None:
     raise SourceNonsense(f"{api} 应答异常（HTTP {status}）")
 
 
-def _decode(api: str, fields: Sequence[str], body: bytes) -> tuple[Rows, bool]:
+def _decode(api: str, fields: Sequence[str], body: bytes) -> Page:
     try:
         answer = json.loads(body)
         code = answer["code"]
@@ -144,13 +154,18 @@ def _decode(api: str, fields: Sequence[str], body: bytes) -> tuple[Rows, bool]:
         raise _refusal(api, code, str(answer.get("msg") or ""))
     try:
         data = answer["data"]
-        names, items, more = data["fields"], data["items"], bool(data.get("has_more"))
+        names, items, more = list(data["fields"]), data["items"], bool(data.get("has_more"))
         missing = [name for name in fields if name not in names]
         if missing:
             raise SourceNonsense(f"{api} 缺少字段：{'、'.join(missing)}")
-        return [dict(zip(names, item, strict=True)) for item in items], more
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        if any(len(item) != len(names) for item in items):
+            raise SourceNonsense(f"{api} 的行与字段数不符")
+    except (KeyError, TypeError, AttributeError) as exc:
         raise SourceNonsense(f"{api} 的数据结构异常") from exc
+    if names != list(fields):
+        columns = [names.index(name) for name in fields]
+        items = [[item[column] for column in columns] for item in items]
+    return items, more
 
 
 _MINUTE = re.compile(r"每分钟")
