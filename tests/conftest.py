@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support import SMALL, running_app
 
 from stocksync.app import App
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
+from support import SMALL, running_app
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,7 +26,9 @@ def rounds(request: pytest.FixtureRequest) -> int | None:
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the settings of whoever runs it."""
     for name in list(os.environ):
-        if name.startswith("STOCKSYNC_") and not name.startswith("STOCKSYNC_TEST_") or name == "TUSHARE_TOKEN":
+        if (
+            name.startswith("STOCKSYNC_") and not name.startswith("STOCKSYNC_TEST_")
+        ) or name == "TUSHARE_TOKEN":
             monkeypatch.delenv(name)
 
 

@@ -27,6 +27,7 @@
     │   ├── StoreUnavailable     cannot be reached or written now; may heal by itself
     │   ├── StoreInvalid         is not a database that this version can use
     │   └── StoreUrlInvalid      STOCKSYNC_STORE names no store that exists
+    ├── ServerDied               a server that we started ended by itself
     └── RequestRefused           an HTTP request that is turned away
         ├── HostRefused          a Host header that is not allowed (DNS rebinding)
         ├── OriginRefused        a page of another origin (cross-site request)
@@ -227,6 +228,12 @@ class StoreUrlInvalid(StoreError):
     """STOCKSYNC_STORE names a kind of store that does not exist here."""
 
     code = "store_url_invalid"
+
+
+class ServerDied(StocksyncError):
+    """A server that we started ended by itself; what it said stands above."""
+
+    code = "server_died"
 
 
 class RequestRefused(StocksyncError):

@@ -1,5 +1,6 @@
 """Settings from the environment (STOCKSYNC_*): read once, passed down, never looked up again."""
 
+import re
 from datetime import date
 from typing import Annotated, Any
 
@@ -8,6 +9,10 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stocksync.errors import SettingsInvalid
+
+_MASK = "******"
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+"""The user:password of a URL."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list in the environment."""
@@ -75,11 +80,14 @@ class Settings(BaseSettings):
         return value.lower()
 
     def masked(self) -> dict[str, Any]:
-        """Every effective setting, for display: secrets are replaced, never shortened."""
-        return {
-            name: "******" if isinstance(value, SecretStr) else value
-            for name, value in ((name, getattr(self, name)) for name in type(self).model_fields)
-        }
+        """Every effective setting, for display: secrets are replaced, never shortened, also inside of URLs."""
+        return {name: _without_secrets(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _without_secrets(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return _MASK
+    return _CREDENTIALS.sub(f"//{_MASK}@", value) if isinstance(value, str) else value
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support import SMALL, record, running_app
 
 from stocksync.app import App
 from stocksync.domain.status import Outcome, Reason, SyncStats, SyncStatus
 from stocksync.domain.stock import Dataset
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
+from support import SMALL, record, running_app
 
 CALLS = {
     Dataset.STOCK_LIST: "stock_basic",
@@ -50,7 +50,9 @@ INCOMPLETE = ("ten_rows", "half", "no_exchange_bj")
 
 MATRIX = [(dataset, fault, outcome) for dataset in CALLS for fault, outcome in ALWAYS_FATAL.items()]
 MATRIX += [
-    (dataset, fault, Outcome.INCOMPLETE) for dataset in (Dataset.STOCK_LIST, Dataset.DAILY_DATA) for fault in INCOMPLETE
+    (dataset, fault, Outcome.INCOMPLETE)
+    for dataset in (Dataset.STOCK_LIST, Dataset.DAILY_DATA)
+    for fault in INCOMPLETE
 ]
 
 
@@ -72,7 +74,7 @@ def outcomes(stats: SyncStats, dataset: Dataset) -> list[Outcome]:
     return [attempt.outcome for attempt in stats.attempts if attempt.dataset is dataset]
 
 
-@pytest.mark.parametrize(("dataset", "fault", "outcome"), MATRIX, ids=lambda value: str(value))
+@pytest.mark.parametrize(("dataset", "fault", "outcome"), MATRIX, ids=str)
 async def test_a_fault_ends_as_designed(
     synced: App, simulator: Simulator, dataset: Dataset, fault: str, outcome: Outcome
 ) -> None:
@@ -188,7 +190,10 @@ async def test_without_any_calendar_the_builtin_one_helps(simulator: Simulator, 
 
 
 async def test_a_token_without_points_syncs_without_roe(tmp_path: Path) -> None:
-    async with open_simulator(SimulatorOptions(size=SMALL, points=2000)) as poor, running_app(poor, tmp_path) as app:
+    async with (
+        open_simulator(SimulatorOptions(size=SMALL, points=2000)) as poor,
+        running_app(poor, tmp_path) as app,
+    ):
         stats = await app.service.run_full_sync()
         assert stats.status is SyncStatus.SUCCESS
         assert outcomes(stats, Dataset.ROE) == [Outcome.DENIED]

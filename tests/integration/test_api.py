@@ -185,9 +185,14 @@ async def test_the_openapi_document_has_examples_for_every_operation(http: httpx
         for method, operation in methods.items()
     }
     assert {
-        ("/api/sync/stock_basics/run", "post"), ("/api/sync/stock_basics/status", "get"), ("/api/sync/status", "get"),
-        ("/api/sync/stock_basics/cancel", "post"), ("/api/sync/runs/{run_id}", "get"), ("/livez", "get"), ("/readyz", "get"),
-    } <= set(operations)  # fmt: skip
+        ("/api/sync/stock_basics/run", "post"),
+        ("/api/sync/stock_basics/status", "get"),
+        ("/api/sync/status", "get"),
+        ("/api/sync/stock_basics/cancel", "post"),
+        ("/api/sync/runs/{run_id}", "get"),
+        ("/livez", "get"),
+        ("/readyz", "get"),
+    } <= set(operations)
     for operation in operations.values():
         assert operation["summary"]
         for status, response in operation["responses"].items():

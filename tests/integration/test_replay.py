@@ -7,12 +7,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from support import record, running_app
 
 from stocksync.app import App
 from stocksync.domain.codes import clean_name
 from stocksync.domain.status import SyncStatus
 from stocksync.simulator import SimulatorOptions, open_simulator
+from support import record, running_app
 
 CODES = (
     "600519", "000001", "300750", "688981", "689009", "920418", "920964", "000002", "600036", "601318",

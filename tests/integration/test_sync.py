@@ -4,10 +4,10 @@ import asyncio
 import sqlite3
 import time
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from support import SMALL, record, running_app
 
 from stocksync.app import App
 from stocksync.audit import Actor
@@ -16,6 +16,7 @@ from stocksync.errors import NoRunInProgress, RunInProgress, UnknownSource
 from stocksync.ports import OperationLog
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
 from stocksync.sync.runner import RunRequest
+from support import SMALL, record, running_app
 
 REQUEST = RunRequest(trigger=Trigger.API, actor=Actor(username="tester", ip_address="127.0.0.1"))
 
@@ -180,7 +181,7 @@ async def test_progress_moves_at_least_every_200_ms(tmp_path: Path) -> None:
         app.service.board.publish = lambda stats: (publish(stats), moments.append(time.monotonic()))  # type: ignore[assignment,method-assign,func-returns-value]
         stats = await app.service.run_full_sync()
     assert stats.status is SyncStatus.SUCCESS
-    gaps = sorted(after - before for before, after in zip(moments, moments[1:], strict=False))
+    gaps = sorted(after - before for before, after in pairwise(moments))
     assert len(moments) > 10
     assert gaps[len(gaps) // 2] <= 0.2, "the median step; a noisy machine may hold a single one up"
 

@@ -142,7 +142,7 @@ def cancel(*, store: Store = None) -> None:
 def serve(
     *,
     host: Annotated[str, typer.Option(help="监听地址。")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="监听端口。", min=0, max=_PORTS)] = 8000,
+    port: Annotated[int, typer.Option(help="监听端口。", min=1, max=_PORTS)] = 8000,
     workers: Annotated[int, typer.Option(help="工作进程数。", min=1)] = 1,
     store: Store = None,
     allow_open: Annotated[
@@ -154,7 +154,7 @@ def serve(
 
 
 @app.command(help="启动演示：模拟的数据源、临时的数据库。")
-def demo(*, port: Annotated[int, typer.Option(help="监听端口。", min=0, max=_PORTS)] = 8000) -> None:
+def demo(*, port: Annotated[int, typer.Option(help="监听端口。", min=1, max=_PORTS)] = 8000) -> None:
     """Everything, on made-up data."""
     _carry_out("demo:demo", port=port)
 

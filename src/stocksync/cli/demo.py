@@ -14,7 +14,7 @@ import httpx
 from rich.console import Console
 
 from stocksync.cli.serve import check_port_free
-from stocksync.errors import RunFailed, StocksyncError
+from stocksync.errors import RunFailed, ServerDied
 from stocksync.simulator import SimulatorOptions, open_simulator
 
 _READY_SECONDS: Final = 20
@@ -24,21 +24,15 @@ _POLL_SECONDS: Final = 0.2
 _console = Console(highlight=False, soft_wrap=True)
 
 
-class ServerDied(StocksyncError):
-    """The demo's server ended by itself; what it said is above."""
-
-    code = "server_died"
-
-
-def demo(*, port: int, once: bool = False) -> int:
-    """Run until Ctrl-C; with `once`, only until the first sync has ended."""
+def demo(*, port: int) -> int:
+    """Run until Ctrl-C. Raises RunFailed where the first sync did not succeed, ServerDied."""
     check_port_free("127.0.0.1", port)
     with suppress(KeyboardInterrupt):
-        return asyncio.run(_demo(port, once=once))
+        return asyncio.run(_demo(port))
     return 0
 
 
-async def _demo(port: int, *, once: bool) -> int:
+async def _demo(port: int) -> int:
     _console.print(
         "[bold]stocksync 演示[/bold]：市场是虚构的（公司、价格都是编造的），不需要令牌，不访问外部网络。"
     )
@@ -52,8 +46,8 @@ async def _demo(port: int, *, once: bool) -> int:
             server = await _start_server(port, {**simulator.settings, "STOCKSYNC_STORE": _store(folder)})
             try:
                 await _first_sync(server, f"http://127.0.0.1:{port}", simulator.base_url)
-                if not once:
-                    await server.wait()
+                await server.wait()
+                raise ServerDied("演示服务意外停止")
             except asyncio.CancelledError:
                 _console.print("\n正在停止……")
             finally:

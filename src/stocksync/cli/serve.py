@@ -29,7 +29,8 @@ def serve(*, host: str, port: int, workers: int, store: str | None, allow_open: 
     os.environ["STOCKSYNC_STORE"] = settings.store  # the workers read their settings from the environment
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(
-        f"stocksync {address}  接口文档 {address}/docs  数据库 {settings.store}  （Ctrl-C 停止）", flush=True
+        f"stocksync {address}  接口文档 {address}/docs  数据库 {settings.masked()['store']}  （Ctrl-C 停止）",
+        flush=True,
     )
     Server(
         "stocksync.api.application:from_environment",

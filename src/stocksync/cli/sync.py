@@ -74,7 +74,7 @@ async def _cancel(service: MultiSourceBasicsSyncService, run: SyncStats) -> None
     note("正在取消同步任务，再按一次 Ctrl-C 立即退出")
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
-            await service.cancel(this_actor())
+            await service.cancel(this_actor(), run.run_id)
             await service.wait(run, seconds=None)
     except NoRunInProgress:
         return  # it ended by itself meanwhile

@@ -61,9 +61,7 @@ def status_view(stats: SyncStats) -> Group:
 
 def history_view(runs: Sequence[SyncStats]) -> Table:
     """One line a run."""
-    shown = table(
-        "开始", ">用时", "任务", "触发", "结果", ">总数", ">新增", ">更新", ">错误", "交易日"
-    )  # fmt: skip
+    shown = table("开始", ">用时", "任务", "触发", "结果", ">总数", ">新增", ">更新", ">错误", "交易日")
     for stats in runs:
         trigger = words.NONE if stats.trigger is None else words.TRIGGERS[stats.trigger]
         add_row(

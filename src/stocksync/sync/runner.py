@@ -140,10 +140,14 @@ class MultiSourceBasicsSyncService:
             raise RunNotFound(f"没有编号为 {run_id} 的同步任务")
         return stats
 
-    async def cancel(self, actor: Actor) -> SyncStats:
-        """Ask for the end of the run that goes on in any process. Raises NoRunInProgress, StoreError."""
+    async def cancel(self, actor: Actor, run_id: str | None = None) -> SyncStats:
+        """Ask for the end of the run that goes on in any process; with `run_id`, of that one only.
+
+        Raises NoRunInProgress, StoreError.
+        """
         stats = await self._refresh()
-        asked = stats.running and await self._store.runs.request_cancel(stats.run_id or "")
+        wanted = stats.running and run_id in (None, stats.run_id)
+        asked = wanted and await self._store.runs.request_cancel(stats.run_id or "")
         error = None if asked else "当前没有正在运行的同步任务"
         await self._audit.create_log(
             actor,
