@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         return value.lower()
 
     def masked(self) -> dict[str, Any]:
-        """Every effective setting, for display: secrets are replaced, never shortened, also inside of URLs."""
+        """Every effective setting, for display: secrets are replaced, also inside of URLs."""
         return {name: _without_secrets(getattr(self, name)) for name in type(self).model_fields}
 
 
