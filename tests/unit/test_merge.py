@@ -12,7 +12,6 @@ from builders import ALL_EXCHANGES, DAY, a_daily, a_list, a_listing, a_ref, a_re
 from stocksync.domain.calendar import compact
 from stocksync.domain.codes import Exchange, locate
 from stocksync.domain.merge import (
-    FILLABLE,
     DailyAnswer,
     ListAnswer,
     Listed,
@@ -23,7 +22,7 @@ from stocksync.domain.merge import (
     unite,
 )
 from stocksync.domain.status import Reject
-from stocksync.domain.stock import METRICS, DailyMetrics, StockBasic, StockListing
+from stocksync.domain.stock import METRICS, TEXTS, DailyMetrics, StockBasic, StockListing
 from stocksync.errors import RowError
 
 SOURCES: Final = ("tushare", "akshare", "baostock")
@@ -211,7 +210,7 @@ def test_each_figure_is_the_first_one_of_the_winners_day_and_names_who_gave_it(m
             figures["roe"] = market.roe.values[code]
             sources["roe"] = f"{market.roe.source}:20250930"
         assert stock.figures == figures
-        assert {name: who for name, who in stock.field_sources.items() if name not in FILLABLE} == sources
+        assert {name: who for name, who in stock.field_sources.items() if name not in TEXTS} == sources
 
 
 @given(markets())
@@ -235,7 +234,7 @@ def test_texts_are_the_owners_and_only_gaps_are_filled_by_name_of_the_filler(mar
     listed, stocks = merged(market)
     for code, stock in stocks.items():
         own = listed.listings[code]
-        for name in FILLABLE:
+        for name in TEXTS:
             value = getattr(stock, name)
             if getattr(own, name) is not None:
                 assert value == getattr(own, name)

@@ -23,7 +23,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 def envelope(data: object, message: str = OK_MESSAGE) -> bytes:
     """Encode the success envelope."""
     body = {"success": True, "data": data, "message": message}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 class Snapshot:

@@ -106,4 +106,5 @@ def is_retired_code(code: str) -> bool:
 
 def clean_name(name: str) -> str:
     """One form for a short name: full-width letters folded (NFKC), no inner spaces ("万  科Ａ" → "万科A")."""
-    return "".join(unicodedata.normalize("NFKC", name).split())
+    words = unicodedata.normalize("NFKC", name).split()
+    return unicodedata.normalize("NFKC", "".join(words))  # what a space kept apart may combine now

@@ -8,16 +8,12 @@ trade date.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final
 
 from stocksync.domain.calendar import compact
 from stocksync.domain.codes import Exchange, is_retired_code, locate
 from stocksync.domain.status import Reject, SourceCount
-from stocksync.domain.stock import METRICS, DailyMetrics, StockBasic, StockListing
+from stocksync.domain.stock import METRICS, TEXTS, DailyMetrics, StockBasic, StockListing
 from stocksync.errors import RowError
-
-FILLABLE: Final = ("area", "industry")
-"""Fields of a listing that another source may fill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,16 +124,17 @@ def _exchange(code: str) -> Exchange | None:
 
 def merge(listed: Listed, market: Market) -> Iterator[StockBasic]:
     """Build the row of every listed stock, in the order of their codes."""
-    fillers = [(answer.source, {item.code: item for item in answer.listings}) for answer in market.lists[1:]]
+    fillers = [(answer.source, _by_code(answer.listings)) for answer in market.lists[1:]]
     same_day = [answer for answer in market.dailies if answer.day == market.dailies[0].day]
     for code in sorted(listed.listings):
         listing = listed.listings[code]
-        texts, text_sources = _texts(listing, fillers)
+        origin = listed.origin[code]
+        texts, text_sources = _texts(listing, [each for each in fillers if each[0] != origin])
         figures, figure_sources = _figures(code, same_day, market.roe)
-        measured = any(code in answer.metrics for answer in same_day)
+        measured = any(name in figures for name in METRICS)
         yield StockBasic(
             code=code,
-            source=listed.origin[code],
+            source=origin,
             name=listing.name,
             market=listing.market,
             list_date=listing.list_date,
@@ -148,14 +145,21 @@ def merge(listed: Listed, market: Market) -> Iterator[StockBasic]:
         )
 
 
+def _by_code(listings: Iterable[StockListing]) -> dict[str, StockListing]:
+    found: dict[str, StockListing] = {}
+    for listing in listings:
+        found.setdefault(listing.code, listing)  # as in unite: of two rows the first counts
+    return found
+
+
 def _texts(
     listing: StockListing, fillers: Sequence[tuple[str, Mapping[str, StockListing]]]
 ) -> tuple[dict[str, str | None], dict[str, str]]:
-    values = {name: getattr(listing, name) for name in FILLABLE}
+    values = {name: getattr(listing, name) for name in TEXTS}
     sources: dict[str, str] = {}
     for source, listings in fillers:
         other = listings.get(listing.code)
-        for name in FILLABLE:
+        for name in TEXTS:
             if other is not None and values[name] is None and getattr(other, name) is not None:
                 values[name] = getattr(other, name)
                 sources[name] = source
@@ -201,5 +205,9 @@ def renumbered(absent: Iterable[StockRef], listed: Listed) -> dict[str, str]:
         for item in listed.listings.values()
         if item.exchange is Exchange.BSE and not is_retired_code(item.code)
     }
-    moves = {ref.code: identity.get((ref.name, ref.list_date)) for ref in absent if is_retired_code(ref.code)}
+    moves = {
+        ref.code: identity.get((ref.name, ref.list_date))
+        for ref in absent
+        if ref.list_date and is_retired_code(ref.code)
+    }
     return {old: new for old, new in moves.items() if new is not None}

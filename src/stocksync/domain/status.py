@@ -214,23 +214,22 @@ def recount(stats: SyncStats, marks: Mapping[str, tuple[int, int]]) -> SyncStats
     """Correct the counters of a run whose owner died by what the store really holds of it.
 
     `marks` gives for each source how many stored rows bear the run's mark: (created, changed). The owner
-    may have died between storing a batch and counting it; rows that needed no write bear no mark, so
-    the counted ones are kept. The invariants hold for the result.
+    may have died between storing a batch and counting it. Rows that needed no write bear no mark, so what
+    was counted is never taken back. The invariants hold for the result.
     """
+    inserted = max(stats.inserted, sum(created for created, _ in marks.values()))
+    changed = max(stats.updated - stats.unchanged, sum(changed for _, changed in marks.values()))
+    updated = changed + stats.unchanged
     counts = {
         source: replace(count, success=max(count.success, sum(marks.get(source, (0, 0)))))
         for source, count in stats.source_stats.items()
     }
-    inserted = sum(created for created, _ in marks.values())
-    stored = sum(count.success for count in counts.values())
-    updated = max(stored - inserted, 0)
-    return replace(
-        stats,
-        inserted=inserted,
-        updated=updated,
-        unchanged=min(stats.unchanged, updated),
-        source_stats=counts,
-    )
+    uncounted = inserted + updated - sum(count.success for count in counts.values())
+    for source, count in counts.items():
+        more = min(uncounted, count.total - count.success)
+        counts[source] = replace(count, success=count.success + more)
+        uncounted -= more
+    return replace(stats, inserted=inserted, updated=updated, source_stats=counts)
 
 
 def broken_invariants(stats: SyncStats) -> list[str]:
@@ -248,6 +247,9 @@ def broken_invariants(stats: SyncStats) -> list[str]:
         "success_with_errors means errors, and something stored": (
             stats.status is not SyncStatus.SUCCESS_WITH_ERRORS
             or (stats.errors > 0 and stats.inserted + stats.updated > 0)
+        ),
+        "no source has more successes than stocks": all(
+            0 <= count.success <= count.total for count in stats.source_stats.values()
         ),
         "unchanged is a part of updated": 0 <= stats.unchanged <= stats.updated,
         "a reason exactly where a run failed": (stats.reason is not None)

@@ -148,6 +148,9 @@ METRICS: Final = (
 )  # fmt: skip
 """The fields of DailyMetrics, in the order of the schema."""
 
+TEXTS: Final = ("area", "industry")
+"""The texts of a listing that another source may fill."""
+
 FIGURES: Final = (*METRICS, "roe")
 """Every numeric field of a stored stock."""
 
@@ -160,7 +163,7 @@ def known(value: object) -> float | None:
     """
     if isinstance(value, str):
         try:
-            value = float(value)
+            value = float(value) if "_" not in value else None  # Python's own 1_000 is no upstream's
         except ValueError:
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -216,8 +219,11 @@ class StockBasic:
 def overlay(stored: StockBasic, fresh: StockBasic) -> StockBasic:
     """What the store must hold after `fresh` came in: unknown never overwrites a known value.
 
-    A metric that nobody supplied this time stays, and keeps naming its older day in `field_sources`.
+    A metric that nobody supplied this time stays, and keeps naming its older day in `field_sources`. A text
+    that the stock's own source supplies now no longer names the one that had filled it.
     """
+    own = {name for name in TEXTS if getattr(fresh, name) is not None}
+    kept_sources = {name: source for name, source in stored.field_sources.items() if name not in own}
     return StockBasic(
         code=fresh.code,
         source=fresh.source,
@@ -228,5 +234,5 @@ def overlay(stored: StockBasic, fresh: StockBasic) -> StockBasic:
         list_date=fresh.list_date or stored.list_date,
         trade_date=fresh.trade_date or stored.trade_date,
         figures={**stored.figures, **fresh.figures},
-        field_sources={**stored.field_sources, **fresh.field_sources},
+        field_sources={**kept_sources, **fresh.field_sources},
     )

@@ -10,7 +10,7 @@ from stocksync.stores.sqlite.calendar import SqliteCalendarStore
 from stocksync.stores.sqlite.database import Database
 from stocksync.stores.sqlite.logs import SqliteOperationLogStore
 from stocksync.stores.sqlite.runs import SqliteRunStore
-from stocksync.stores.sqlite.schema import migrate
+from stocksync.stores.sqlite.schema import migrate, require_ours
 from stocksync.stores.sqlite.stocks import SqliteStockStore
 
 _PREFIX: Final = "sqlite:///"
@@ -44,7 +44,7 @@ async def open_sqlite(url: str) -> Store:
     if not url.startswith(_PREFIX) or url == _PREFIX:
         raise StoreUrlInvalid("SQLite 的地址格式是 sqlite:///路径/文件.db")
     path = _path(url)
-    database = await Database.open(path, prepare=migrate)
+    database = await Database.open(path, inspect=require_ours, prepare=migrate)
     return SqliteStore(
         database=database,
         stocks=SqliteStockStore(database),

@@ -36,6 +36,10 @@ class _Lane:
     async def run(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self.thread, call)
 
+    async def aclose(self) -> None:
+        await self.run(self.connection.close)
+        self.thread.shutdown(wait=False)
+
 
 @dataclass(slots=True)
 class Database:
@@ -47,10 +51,17 @@ class Database:
     _closed: bool = False
 
     @classmethod
-    async def open(cls, path: Path, prepare: Work[None]) -> Self:
-        """Open or make the file; `prepare` brings its schema up to date. Raises StoreError."""
-        writer = await _open_lane(path, prepare)
-        reader = await _open_lane(path, prepare)
+    async def open(cls, path: Path, *, inspect: Work[None], prepare: Work[None]) -> Self:
+        """Open or make the file. `inspect` may refuse it unchanged, `prepare` brings its schema up to date.
+
+        Raises StoreError.
+        """
+        writer = await _open_lane(path, inspect, prepare)
+        try:
+            reader = await _open_lane(path, inspect, prepare)
+        except BaseException:
+            await writer.aclose()
+            raise
         return cls(path, writer, reader)
 
     async def write(self, work: Work[Result]) -> Result:
@@ -76,32 +87,34 @@ class Database:
         if self._closed:
             return
         self._closed = True
-        for lane in (self._reader, self._writer):
-            await lane.run(lane.connection.close)
-            lane.thread.shutdown(wait=False)
+        await self._reader.aclose()
+        await self._writer.aclose()
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("数据库已关闭")
 
 
-async def _open_lane(path: Path, prepare: Work[None]) -> _Lane:
+async def _open_lane(path: Path, inspect: Work[None], prepare: Work[None]) -> _Lane:
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stocksync-sqlite")
     try:
-        connection = await asyncio.get_running_loop().run_in_executor(thread, _connect, path, prepare)
+        connection = await asyncio.get_running_loop().run_in_executor(
+            thread, _connect, path, inspect, prepare
+        )
     except BaseException:
         thread.shutdown(wait=False)
         raise
     return _Lane(connection, thread)
 
 
-def _connect(path: Path, prepare: Work[None]) -> sqlite3.Connection:
+def _connect(path: Path, inspect: Work[None], prepare: Work[None]) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     except (OSError, sqlite3.Error) as exc:
         raise StoreUnavailable(f"无法打开数据库 {path}：{exc}") from exc
     try:
+        _transact(connection, "BEGIN", inspect)
         _enter_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")  # a commit that was acknowledged survives a power cut
         connection.execute("PRAGMA foreign_keys = ON")

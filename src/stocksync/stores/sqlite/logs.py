@@ -9,6 +9,7 @@ from typing import Any
 
 from stocksync.ports import OperationLog
 from stocksync.stores.sqlite.database import NOW, Database
+from stocksync.stores.text import storable_json
 
 
 class SqliteOperationLogStore:
@@ -32,7 +33,7 @@ class SqliteOperationLogStore:
                     log.action_type,
                     log.action,
                     int(log.success),
-                    json.dumps(dict(log.details), ensure_ascii=False),
+                    storable_json(log.details),
                     log.error_message,
                     log.duration_ms,
                     log.user_id,

@@ -15,6 +15,7 @@ from stocksync.ports import Fence, Journal, RunEvent
 from stocksync.stores.sqlite.database import Database
 from stocksync.stores.sqlite.logs import complete_record
 from stocksync.stores.sqlite.slot import check_fence, free_slot, read_slot, renew, take_slot
+from stocksync.stores.text import storable, storable_json
 
 POLL_SECONDS: Final = 0.1
 """How often a process looks whether another one has committed; a look costs some 30 µs."""
@@ -97,7 +98,7 @@ class SqliteRunStore:
     async def history(self, *, limit: int, offset: int = 0) -> Sequence[SyncStats]:
         rows = await self._database.read(
             lambda db: db.execute(
-                "SELECT document FROM sync_runs ORDER BY started_at DESC, run_id LIMIT ? OFFSET ?",
+                "SELECT document FROM sync_runs ORDER BY started_at DESC, revision DESC LIMIT ? OFFSET ?",
                 (limit, offset),
             ).fetchall()
         )
@@ -109,7 +110,7 @@ class SqliteRunStore:
                 "SELECT json_extract(document, '$.source_stats.' || ?1 || '.total') FROM sync_runs "
                 "WHERE status IN ('success', 'success_with_errors') "
                 "AND json_extract(document, '$.source_stats.' || ?1) IS NOT NULL "
-                "ORDER BY started_at DESC LIMIT 1",
+                "ORDER BY started_at DESC, revision DESC LIMIT 1",
                 (json.dumps(source),),
             ).fetchone()
         )
@@ -179,7 +180,7 @@ def _run(db: sqlite3.Connection, run_id: str) -> SyncStats | None:
 
 def _store(db: sqlite3.Connection, stats: SyncStats, journal: Journal) -> None:
     """Write one step of a run: its document, its job's status and what it has to say."""
-    document = json.dumps(to_wire(stats), ensure_ascii=False, separators=(",", ":"))
+    document = storable_json(to_wire(stats))
     db.execute(
         "INSERT INTO sync_runs (run_id, job, status, revision, started_at, finished_at, document) "
         "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, "
@@ -204,8 +205,8 @@ def _append(db: sqlite3.Connection, run_id: str | None, journal: Journal) -> Non
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             (
-                run_id, first + n, event.at.timestamp(), event.level, event.event, event.message,
-                json.dumps(dict(event.data), ensure_ascii=False),
+                run_id, first + n, event.at.timestamp(), event.level, event.event, storable(event.message),
+                storable_json(event.data),
             )
             for n, event in enumerate(journal.events)
         ],
@@ -214,7 +215,7 @@ def _append(db: sqlite3.Connection, run_id: str | None, journal: Journal) -> Non
     db.executemany(
         "INSERT INTO sync_run_rejects (run_id, seq, code, field, value, reason) VALUES (?, ?, ?, ?, ?, ?)",
         [
-            (run_id, first + n, reject.code, reject.field, reject.value, reject.reason)
+            (run_id, first + n, *map(storable, (reject.code, reject.field, reject.value, reject.reason)))
             for n, reject in enumerate(journal.rejects)
         ],
     )

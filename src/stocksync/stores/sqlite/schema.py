@@ -58,7 +58,7 @@ CREATE TABLE sync_runs (
     finished_at REAL,
     document TEXT NOT NULL
 ) STRICT;
-CREATE INDEX sync_runs_by_start ON sync_runs (started_at DESC, run_id);
+CREATE INDEX sync_runs_by_start ON sync_runs (started_at DESC, revision DESC);
 
 CREATE TABLE sync_run_events (
     run_id TEXT NOT NULL REFERENCES sync_runs (run_id) ON DELETE CASCADE,
@@ -120,15 +120,35 @@ CREATE TABLE trade_calendar (
 MIGRATIONS: Final = (_VERSION_1,)
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the schema to the newest version, inside the caller's transaction. Raises StoreInvalid."""
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+APPLICATION_ID: Final = 0x53544B53
+"""Marks a file as ours ("STKS", see sqlite.org/fileformat.html): no other program's database is touched."""
+
+
+def require_ours(connection: sqlite3.Connection) -> None:
+    """Refuse a file that another program or a newer version made, before anything is changed in it.
+
+    Raises StoreInvalid.
+    """
+    if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        return  # empty: it becomes ours
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise StoreInvalid("该文件是其他程序的 SQLite 数据库，stocksync 不会写入")
+    version = _version(connection)
     if version > len(MIGRATIONS):
         raise StoreInvalid(f"数据库版本 {version} 比本程序支持的 {len(MIGRATIONS)} 新，请升级 stocksync")
-    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise StoreInvalid("该文件是其他程序的 SQLite 数据库，stocksync 不会写入")
-    for script in MIGRATIONS[version:]:
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to the newest version, inside the caller's transaction. Raises StoreInvalid."""
+    require_ours(connection)
+    for script in MIGRATIONS[_version(connection) :]:
         for statement in script.split(";\n"):  # executescript would commit the transaction
             if statement.strip():
                 connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version

@@ -15,6 +15,7 @@ from stocksync.domain.status import Reject
 from stocksync.domain.stock import FIGURES, StockBasic, overlay
 from stocksync.errors import BadRow, OutOfScope
 from stocksync.ports import Fence, UpsertCount
+from stocksync.stores.batch import without_duplicates
 from stocksync.stores.sqlite.database import Database
 from stocksync.stores.sqlite.slot import check_fence
 
@@ -109,6 +110,7 @@ class SqliteStockStore:
 
 def _upsert(db: sqlite3.Connection, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
     check_fence(db, fence)
+    rows, duplicates = without_duplicates(rows)
     stored = _stored(db, rows)
     inserts: list[StockBasic] = []
     updates: list[StockBasic] = []
@@ -129,7 +131,7 @@ def _upsert(db: sqlite3.Connection, rows: Sequence[StockBasic], fence: Fence) ->
         inserted=inserted,
         changed=changed,
         unchanged=unchanged,
-        rejects=(*refused_inserts, *refused_updates),
+        rejects=(*duplicates, *refused_inserts, *refused_updates),
     )
 
 

@@ -1,0 +1,128 @@
+"""The kinds of store that the contract is tested on, and what the tests need to look at one from outside."""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from builders import NOON, a_run
+from stocksync.domain.status import Job, Reason, SyncStats, complete, fail
+from stocksync.ports import Fence, Journal, Store
+
+LONG: Final = timedelta(minutes=5)
+BLINK: Final = timedelta(milliseconds=1)
+NOTHING: Final = Journal()
+
+
+class Witness(Protocol):
+    """Looks at a database without the code under test."""
+
+    def rows(self) -> list[Any]:
+        """Everything stored of the stocks, internal fields too, in a fixed order."""
+        ...
+
+    def everything(self) -> Any:
+        """Everything stored at all."""
+        ...
+
+    def writes(self) -> int:
+        """A number that changes with every write; to be compared on one witness."""
+        ...
+
+    def close(self) -> None:
+        """Look no longer."""
+        ...
+
+
+class SqliteWitness:
+    def __init__(self, url: str) -> None:
+        self._db = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        found = self._db.execute("SELECT * FROM stock_basic_info ORDER BY code, source").fetchall()
+        return [dict(row) for row in found]
+
+    def everything(self) -> Mapping[str, list[tuple[Any, ...]]]:
+        names = self._db.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
+        ).fetchall()
+        return {
+            name: sorted((tuple(row) for row in self._db.execute(f"SELECT * FROM {name}")), key=repr)  # noqa: S608
+            for (name,) in names
+        }
+
+    def writes(self) -> int:
+        number: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+        return number
+
+    def close(self) -> None:
+        self._db.close()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of store: how to name a new, empty database, and how to look into it."""
+
+    new_url: Callable[[Path], str]
+    witness: Callable[[str], Witness]
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "sqlite": Kind(
+        new_url=lambda folder: f"sqlite:///{folder / 'data' / 'stocks.db'}", witness=SqliteWitness
+    ),
+}
+
+
+async def acquire(
+    store: Store,
+    run_id: str = "run-1",
+    *,
+    job: Job = Job.MULTI,
+    force: bool = False,
+    ttl: timedelta = LONG,
+    at: datetime = NOON,
+    owner: str = "me",
+) -> tuple[Fence, SyncStats]:
+    """Start a run, and give its first snapshot as the store has it."""
+    run = a_run(run_id, job, at)
+    fence = await store.runs.acquire(run, owner=owner, ttl=ttl, force=force)
+    return fence, replace(run, revision=fence.first_revision)
+
+
+def at_step(fence: Fence, stats: SyncStats, step: int, **changes: Any) -> SyncStats:
+    return replace(stats, revision=fence.revision(step), **changes)
+
+
+async def finish(
+    store: Store,
+    fence: Fence,
+    stats: SyncStats,
+    *,
+    step: int = 900,
+    reason: Reason | None = None,
+    journal: Journal = NOTHING,
+) -> SyncStats:
+    """End a run a minute after it began, well unless a reason is given."""
+    at = (stats.started_at or NOON) + timedelta(minutes=1)
+    if reason is None:
+        ended = complete(stats, at=at, message="同步完成")
+    else:
+        ended = fail(stats, at=at, reason=reason, message="同步失败")
+    ended = at_step(fence, ended, step)
+    await store.runs.finish(fence, ended, journal)
+    return ended
+
+
+def foreign_database(path: Path, *, version: int) -> bytes:
+    """Make a SQLite file of some other program, and give its bytes."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE diary (day TEXT, entry TEXT)")
+        db.execute("INSERT INTO diary VALUES ('2026-04-15', 'not yours')")
+        db.execute(f"PRAGMA user_version = {version}")
+        db.commit()
+    return path.read_bytes()
