@@ -58,6 +58,11 @@ class Source(Protocol):
         """Which fields of DailyMetrics its daily data declares."""
         ...
 
+    @property
+    def texts(self) -> frozenset[str]:
+        """Which of the texts "area" and "industry" its list supplies."""
+        ...
+
     async def check(self) -> None:
         """Make one real, cheap call that proves that the source can be used now."""
         ...

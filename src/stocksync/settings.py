@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     """Token of Tushare Pro; TUSHARE_TOKEN is read too."""
     tushare_url: str = "https://api.tushare.pro"
     """Where Tushare answers; a path in it means that the API's name is appended to it."""
+    akshare_redirect: str | None = None
+    """Send every request of AKShare to {this}/{original host}{path}: for simulators."""
+    baostock_address: str | None = None
+    """host:port of BaoStock, where it is not the public one: for simulators."""
     call_timeout: float = Field(default=30, gt=0, le=600)
     """Seconds for one exchange with an upstream."""
     dataset_timeout: float = Field(default=100, gt=0, le=3600)

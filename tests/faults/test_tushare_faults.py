@@ -46,9 +46,10 @@ ALWAYS_FATAL = {
     "day_limit": Outcome.RATE_LIMITED,
     "unknown_code": Outcome.ERROR,
 }
-INCOMPLETE = ("ten_rows", "half", "no_exchange_bj")
+INCOMPLETE = ("ten_rows", "half")
 
 MATRIX = [(dataset, fault, outcome) for dataset in CALLS for fault, outcome in ALWAYS_FATAL.items()]
+MATRIX += [(Dataset.DAILY_DATA, "no_exchange_bj", Outcome.INCOMPLETE)]
 MATRIX += [
     (dataset, fault, Outcome.INCOMPLETE)
     for dataset in (Dataset.STOCK_LIST, Dataset.DAILY_DATA)
@@ -212,3 +213,19 @@ async def test_a_shrunken_list_is_not_believed(synced: App, simulator: Simulator
     stats = await synced.service.run_full_sync()
     assert stats.reason is Reason.ALL_SOURCES_FAILED
     assert await synced.store.stocks.count() == SMALL
+
+
+async def test_a_list_without_an_exchange_is_used_for_the_others_and_the_gap_is_said(
+    synced: App, simulator: Simulator
+) -> None:
+    before = await stored_rows(synced, simulator)
+    simulator.faults.set("tushare.stock_basic", "no_exchange_bj")
+    recorder = record(synced)
+    stats = await synced.service.run_full_sync()
+    recorder.check()
+    assert (stats.status, stats.reason) == (SyncStatus.FAILED, Reason.INCOMPLETE_DATA)
+    assert "北京证券交易所" in (stats.message or "")
+    assert outcomes(stats, Dataset.STOCK_LIST) == [Outcome.INCOMPLETE]
+    assert 0 < stats.total == stats.unchanged < SMALL
+    assert await stored_rows(synced, simulator) == before, "Beijing's rows are untouched"
+    assert await synced.store.stocks.count() == SMALL, "and are not taken for delisted"

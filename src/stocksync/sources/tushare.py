@@ -11,7 +11,7 @@ from typing import Final
 from stocksync.domain.calendar import compact, parse_compact
 from stocksync.domain.codes import Exchange, split_symbol
 from stocksync.domain.merge import DailyAnswer, ListAnswer, RoeAnswer
-from stocksync.domain.stock import DailyMetrics, Dataset, StockListing, known, listing, scaled
+from stocksync.domain.stock import TEXTS, DailyMetrics, Dataset, StockListing, known, listing, scaled
 from stocksync.errors import BadRow, SourceEmpty, SourceNonsense
 from stocksync.ports import Clock, Source
 from stocksync.settings import Settings
@@ -48,6 +48,7 @@ class TushareSource:
     provides = frozenset(Dataset)
     exchanges = frozenset(Exchange)
     metrics = frozenset((*_RATIOS, *_VALUES))
+    texts = frozenset(TEXTS)
 
     def __init__(self, client: TushareClient) -> None:
         self._client = client

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from stocksync.domain.codes import locate
+from stocksync.domain.codes import Exchange, locate
 from stocksync.domain.merge import DailyAnswer, ListAnswer, RoeAnswer
 from stocksync.domain.status import Attempt, Outcome
 from stocksync.domain.stock import Dataset
@@ -14,7 +14,13 @@ from stocksync.ports import Clock, Source
 
 Answer = TypeVar("Answer")
 Ask = Callable[[Source], Awaitable[Answer]]
-Judge = Callable[[Source, Answer], Awaitable[None]]
+Judge = Callable[[Source, Answer], Awaitable[tuple[Answer, str | None]]]
+"""Raises SourceIncomplete, or gives what can be used of an answer and what is wrong with the rest of it."""
+
+
+async def accept(_source: Source, answer: Answer) -> tuple[Answer, None]:
+    """Find nothing to object to."""
+    return answer, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +35,19 @@ class Panel:
     async def first(self, dataset: Dataset, ask: Ask[Answer], judge: Judge[Answer]) -> Answer | None:
         """Give the first answer that `judge` lets pass; None where no source has one."""
         for source in self.sources:
-            try:
-                return await self.question(dataset, source, ask, judge)
-            except SourceError:
-                continue  # reported; a technical failure is the next source's turn
+            answer = await self.attempt(dataset, source, ask, judge)
+            if answer is not None:
+                return answer
         return None
+
+    async def attempt(
+        self, dataset: Dataset, source: Source, ask: Ask[Answer], judge: Judge[Answer]
+    ) -> Answer | None:
+        """Ask one source; None for a technical failure, which has been reported: the next one's turn."""
+        try:
+            return await self.question(dataset, source, ask, judge)
+        except SourceError:
+            return None
 
     async def question(
         self, dataset: Dataset, source: Source, ask: Ask[Answer], judge: Judge[Answer]
@@ -41,21 +55,30 @@ class Panel:
         """Ask one source within the deadline and judge its answer. Raises SourceError, once reported."""
         started = self.clock.monotonic()
         answer: Answer | None = None
-        error: SourceError | None = None
+
+        def report(outcome: str, error: str | None) -> None:
+            self.report(
+                Attempt(
+                    dataset=dataset,
+                    source=source.name,
+                    outcome=Outcome(outcome),
+                    rows=_rows(answer),
+                    dropped=getattr(answer, "dropped", 0),
+                    duration_ms=round((self.clock.monotonic() - started) * 1000),
+                    error=error,
+                )
+            )
+
         try:
             if dataset not in source.provides:
                 raise SourceSkipped(f"{source.name} 不提供该数据")
             answer = await self._in_time(source, ask)
-            await judge(source, answer)
+            usable, flaw = await judge(source, answer)
         except SourceError as exc:
-            error = exc
+            report(exc.outcome, str(exc))
             raise
-        else:
-            return answer
-        finally:
-            elapsed = round((self.clock.monotonic() - started) * 1000)
-            if answer is not None or error is not None:  # neither: cancelled
-                self.report(_attempt(dataset, source.name, answer, error, elapsed))
+        report(Outcome.OK if flaw is None else Outcome.INCOMPLETE, flaw)
+        return usable
 
     async def _in_time(self, source: Source, ask: Ask[Answer]) -> Answer:
         try:
@@ -63,20 +86,6 @@ class Panel:
                 return await ask(source)
         except TimeoutError as exc:
             raise SourceTimeout(f"{source.name} 在 {self.timeout:g} 秒内没有给出完整数据") from exc
-
-
-def _attempt(
-    dataset: Dataset, source: str, answer: object, error: SourceError | None, elapsed: int
-) -> Attempt:
-    return Attempt(
-        dataset=dataset,
-        source=source,
-        outcome=Outcome(error.outcome) if error else Outcome.OK,
-        rows=_rows(answer),
-        dropped=answer.dropped if isinstance(answer, ListAnswer | DailyAnswer | RoeAnswer) else 0,
-        duration_ms=elapsed,
-        error=str(error) if error else None,
-    )
 
 
 def _rows(answer: object) -> int:
@@ -93,20 +102,29 @@ def _rows(answer: object) -> int:
             return 0
 
 
-def judge_list(source: Source, answer: ListAnswer, *, minimum: int, at_least: int | None) -> None:
+def judge_list(
+    source: Source, answer: ListAnswer, *, minimum: int, at_least: int | None
+) -> tuple[ListAnswer, str | None]:
     """Refuse a list that is not the whole market that the source declares. Raises SourceIncomplete.
 
-    `minimum` is for any list; `at_least` follows from the source's last good one, where there is one.
+    `minimum` is for any list; `at_least` follows from the source's last good one, where there is one. A list
+    that lacks a whole exchange and is good otherwise can be used for the others: somebody else may have it.
     """
     count = len(answer.listings)
-    missing = source.exchanges - {listing.exchange for listing in answer.listings}
-    if missing:
-        names = "、".join(sorted(exchange.full_name for exchange in missing))
-        raise SourceIncomplete(f"股票列表缺少{names}的股票")
     if count < minimum:
         raise SourceIncomplete(f"股票列表只有 {count} 只，少于下限 {minimum}")
     if at_least is not None and count < at_least:
         raise SourceIncomplete(f"股票列表只有 {count} 只，比上次成功时缩水过多（下限 {at_least}）")
+    present = answer.exchanges & {listing.exchange for listing in answer.listings}
+    missing = source.exchanges - present
+    if not missing:
+        return answer, None
+    return replace(answer, exchanges=present), f"股票列表缺少{exchange_names(missing)}的股票"
+
+
+def exchange_names(exchanges: frozenset[Exchange]) -> str:
+    """Name exchanges for people, in a fixed order."""
+    return "、".join(exchange.full_name for exchange in Exchange if exchange in exchanges)
 
 
 def judge_daily(source: Source, answer: DailyAnswer, *, listed: frozenset[str], coverage: float) -> None:
