@@ -11,6 +11,7 @@ from stocksync.settings import Settings
 from stocksync.sources import build_sources
 from stocksync.stores import open_store
 from stocksync.sync.runner import MultiSourceBasicsSyncService
+from stocksync.sync.sources import SourceMonitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class App:
     store: Store
     service: MultiSourceBasicsSyncService
     audit: OperationLogService
+    monitor: SourceMonitor
 
 
 @asynccontextmanager
@@ -39,4 +41,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         )
         stack.push_async_callback(service.aclose)
         await service.open()
-        yield App(settings=settings, store=store, service=service, audit=audit)
+        monitor = SourceMonitor(
+            sources, store.health, clock, token_source="env" if settings.tushare_token else None
+        )
+        yield App(settings=settings, store=store, service=service, audit=audit, monitor=monitor)

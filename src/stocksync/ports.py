@@ -275,6 +275,35 @@ class CalendarStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceHealth:
+    """How a source does for one dataset. `failures` are in a row; it is left alone until `open_until`."""
+
+    source: str
+    dataset: Dataset
+    failures: int = 0
+    open_until: datetime | None = None
+    last_error: str | None = None
+    last_error_at: datetime | None = None
+    last_success_at: datetime | None = None
+
+
+class HealthStore(Protocol):
+    """The health of the sources, shared by all processes. Raises StoreError."""
+
+    async def get(self, source: str, dataset: Dataset) -> SourceHealth:
+        """Read one; a source that was never asked is healthy."""
+        ...
+
+    async def put(self, health: SourceHealth) -> None:
+        """Replace one."""
+        ...
+
+    async def all(self) -> Sequence[SourceHealth]:
+        """Read every one that was ever put, by source and dataset."""
+        ...
+
+
 class Store(Protocol):
     """One database, opened; closing it is the business of whoever opened it."""
 
@@ -296,6 +325,11 @@ class Store(Protocol):
     @property
     def calendar(self) -> CalendarStore:
         """The kept calendar."""
+        ...
+
+    @property
+    def health(self) -> HealthStore:
+        """How the sources do."""
         ...
 
     async def ping(self) -> None:

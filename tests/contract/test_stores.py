@@ -46,7 +46,7 @@ from stocksync.domain.status import (
 )
 from stocksync.domain.stock import Dataset, StockBasic
 from stocksync.errors import LeaseLost, RunInProgress, StoreInvalid, StoreUnavailable, StoreUrlInvalid
-from stocksync.ports import Fence, Journal, OperationLog, RunEvent, Store
+from stocksync.ports import Fence, Journal, OperationLog, RunEvent, SourceHealth, Store
 from stocksync.stores import open_store
 
 Open = Callable[[], Awaitable[Store]]
@@ -1046,3 +1046,17 @@ async def test_a_step_beyond_the_range_of_a_token_is_refused() -> None:
         with pytest.raises(ValueError, match="step"):
             fence.revision(step)
     assert a_run().running
+
+
+async def test_the_health_of_sources_is_kept_and_shared(store: Store) -> None:
+    never = await store.health.get("akshare", Dataset.DAILY_DATA)
+    assert never == SourceHealth(source="akshare", dataset=Dataset.DAILY_DATA)
+    assert await store.health.all() == []
+    banned = replace(never, failures=2, open_until=NOON, last_error=HOSTILE, last_error_at=NOON)
+    await store.health.put(banned)
+    kept = await store.health.get("akshare", Dataset.DAILY_DATA)
+    assert (kept.failures, kept.open_until, kept.last_error_at) == (2, NOON, NOON)
+    assert "服务器说" in (kept.last_error or "")
+    await store.health.put(replace(never, last_success_at=NOON))
+    assert await store.health.all() == [replace(never, last_success_at=NOON)]
+    assert await store.health.get("akshare", Dataset.ROE) == replace(never, dataset=Dataset.ROE)

@@ -8,7 +8,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from stocksync import __version__
-from stocksync.api import document, health, problems, runs, status
+from stocksync.api import document, health, problems, runs, sources, status
 from stocksync.api.gateway import Gateway
 from stocksync.api.shutdown import on_stop_signal
 from stocksync.api.state import State
@@ -56,7 +56,7 @@ def create_api(settings: Settings, *, opener: OpenApp = open_app) -> Gateway:
         )
     problems.install(api)
     document.make_exact(api)
-    for router in (status.router, runs.router, health.router):
+    for router in (status.router, runs.router, sources.router, health.router):
         api.include_router(router)
     gateway.application = api
     return gateway

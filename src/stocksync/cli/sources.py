@@ -15,7 +15,7 @@ from stocksync.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceReport:
+class SourceLine:
     """What can be said of a source. `available` and `error` are None where nobody asked it."""
 
     order: int
@@ -39,9 +39,12 @@ def sources(*, test: bool, as_json: bool, store: str | None) -> int:
     return ExitCode.SUCCESS if works else ExitCode.FAILED
 
 
-async def _look(settings: Settings, *, test: bool) -> list[SourceReport]:
+async def _look(settings: Settings, *, test: bool) -> list[SourceLine]:
     async with open_app(settings) as app:
-        errors = await app.service.check_sources() if test else None
+        errors: dict[str, str | None] | None = None
+        if test:
+            reports = await app.monitor.test()
+            errors = {report.name: None if report.available else report.message for report in reports}
         return [
             _report(order, source, settings, errors)
             for order, source in enumerate(app.service.sources.values(), start=1)
@@ -50,11 +53,11 @@ async def _look(settings: Settings, *, test: bool) -> list[SourceReport]:
 
 def _report(
     order: int, source: Source, settings: Settings, errors: dict[str, str | None] | None
-) -> SourceReport:
+) -> SourceLine:
     setting = f"{source.name}_token"
     token_required = setting in type(settings).model_fields
     error = None if errors is None else errors[source.name]
-    return SourceReport(
+    return SourceLine(
         order=order,
         name=source.name,
         description=source.description,
@@ -66,7 +69,7 @@ def _report(
     )
 
 
-def _print(reports: Sequence[SourceReport], *, test: bool) -> None:
+def _print(reports: Sequence[SourceLine], *, test: bool) -> None:
     shown = table(">顺序", "数据源", "配置", *(["测试"] if test else []), "说明")
     for report in reports:
         result = ["可用" if report.available else f"不可用：{report.error}"] if test else []
@@ -74,7 +77,7 @@ def _print(reports: Sequence[SourceReport], *, test: bool) -> None:
     console().print(shown)
 
 
-def _configured(report: SourceReport) -> str:
+def _configured(report: SourceLine) -> str:
     if not report.token_required:
         return "无需令牌"
     return "已配置令牌" if report.configured else "未配置令牌"

@@ -11,6 +11,7 @@ from stocksync.domain.status import Attempt, Outcome
 from stocksync.domain.stock import Dataset
 from stocksync.errors import SourceError, SourceIncomplete, SourceSkipped, SourceTimeout
 from stocksync.ports import Clock, Source
+from stocksync.sync.breaker import Breaker
 
 Answer = TypeVar("Answer")
 Ask = Callable[[Source], Awaitable[Answer]]
@@ -28,6 +29,7 @@ class Panel:
     """The sources of one run, in order of trust. `report` hears of every attempt as it ends."""
 
     sources: Sequence[Source]
+    breaker: Breaker
     clock: Clock
     timeout: float
     report: Callable[[Attempt], None]
@@ -72,11 +74,14 @@ class Panel:
         try:
             if dataset not in source.provides:
                 raise SourceSkipped(f"{source.name} 不提供该数据")
+            await self.breaker.require_closed(source.name, dataset)
             answer = await self._in_time(source, ask)
             usable, flaw = await judge(source, answer)
         except SourceError as exc:
             report(exc.outcome, str(exc))
+            await self.breaker.failed(source.name, dataset, exc)
             raise
+        await self.breaker.succeeded(source.name, dataset)
         report(Outcome.OK if flaw is None else Outcome.INCOMPLETE, flaw)
         return usable
 

@@ -21,6 +21,7 @@ from stocksync.domain.wire import MARKET_ZONE
 from stocksync.errors import SourceEmpty, SourceError, SourceIncomplete
 from stocksync.ports import Clock, Source, Store
 from stocksync.settings import Settings
+from stocksync.sync.breaker import Breaker
 from stocksync.sync.fallback import Panel, accept, judge_daily, judge_list
 from stocksync.sync.tracker import RunTracker
 
@@ -143,7 +144,8 @@ class Fetch:
         return await self._panel().first(Dataset.ROE, lambda source: source.roe(period), accept)
 
     def _panel(self) -> Panel:
-        return Panel(self.sources, self.clock, self.settings.dataset_timeout, self.track.attempted)
+        breaker = Breaker(self.store.health, self.clock)
+        return Panel(self.sources, breaker, self.clock, self.settings.dataset_timeout, self.track.attempted)
 
     def _market_now(self) -> datetime:
         """The moment whose figures are wanted: now, or the evening of STOCKSYNC_AS_OF for a replay."""

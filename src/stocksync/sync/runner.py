@@ -14,7 +14,6 @@ from stocksync.errors import (
     NoRunInProgress,
     RunInProgress,
     RunNotFound,
-    SourceError,
     UnknownSource,
 )
 from stocksync.ports import Clock, Fence, Journal, Source, Store
@@ -27,9 +26,6 @@ from stocksync.sync.tracker import RunTracker
 
 _LEASE_SHARE: Final = 0.8
 """Lease over STOCKSYNC_RESCUE_SECONDS: the rest is for noticing that it ran out and for closing the run."""
-
-CHECK_SECONDS: Final = 10.0
-"""How long a connectivity test may take."""
 
 _RECENT_RUNS: Final = 10
 
@@ -163,12 +159,6 @@ class MultiSourceBasicsSyncService:
             raise NoRunInProgress(error)
         return stats
 
-    async def check_sources(self) -> dict[str, str | None]:
-        """Make one real call to each source, side by side; tell each one's error, None where it works."""
-        names = list(self._sources)
-        errors = await asyncio.gather(*(self._check(self._sources[name]) for name in names))
-        return dict(zip(names, errors, strict=True))
-
     @property
     def sources(self) -> dict[str, Source]:
         """The sources that are switched on, in order of trust."""
@@ -250,13 +240,3 @@ class MultiSourceBasicsSyncService:
                 run_id=run_id,
             ),
         )
-
-    async def _check(self, source: Source) -> str | None:
-        try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                await source.check()
-        except SourceError as exc:
-            return str(exc)
-        except TimeoutError:
-            return f"{CHECK_SECONDS:g} 秒内没有应答"
-        return None

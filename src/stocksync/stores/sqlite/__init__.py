@@ -8,6 +8,7 @@ from stocksync.errors import StoreUrlInvalid
 from stocksync.ports import Store
 from stocksync.stores.sqlite.calendar import SqliteCalendarStore
 from stocksync.stores.sqlite.database import Database
+from stocksync.stores.sqlite.health import SqliteHealthStore
 from stocksync.stores.sqlite.logs import SqliteOperationLogStore
 from stocksync.stores.sqlite.runs import SqliteRunStore
 from stocksync.stores.sqlite.schema import migrate, require_ours
@@ -25,6 +26,7 @@ class SqliteStore:
     runs: SqliteRunStore
     logs: SqliteOperationLogStore
     calendar: SqliteCalendarStore
+    health: SqliteHealthStore
 
     async def ping(self) -> None:
         """Prove that the file can be read. Raises StoreUnavailable."""
@@ -51,4 +53,5 @@ async def open_sqlite(url: str) -> Store:
         runs=SqliteRunStore(database),
         logs=SqliteOperationLogStore(database),
         calendar=SqliteCalendarStore(database),
+        health=SqliteHealthStore(database),
     )

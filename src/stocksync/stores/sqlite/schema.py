@@ -117,7 +117,20 @@ CREATE TABLE trade_calendar (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: Final = (_VERSION_1,)
+_VERSION_2: Final = """
+CREATE TABLE source_health (
+    source TEXT NOT NULL,
+    dataset TEXT NOT NULL,
+    failures INTEGER NOT NULL,
+    open_until REAL,
+    last_error TEXT,
+    last_error_at REAL,
+    last_success_at REAL,
+    PRIMARY KEY (source, dataset)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final = (_VERSION_1, _VERSION_2)
 
 
 APPLICATION_ID: Final = 0x53544B53

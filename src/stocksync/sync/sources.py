@@ -1,0 +1,144 @@
+"""How the sources do, for people: availability from real calls, who is used now, what to recommend."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from stocksync.domain.stock import Dataset, DataSourcePriority
+from stocksync.domain.wire import MARKET_ZONE
+from stocksync.errors import SourceError, UnknownSource
+from stocksync.ports import Clock, HealthStore, Source, SourceHealth
+
+CHECK_SECONDS: Final = 10.0
+"""How long a connectivity test may take."""
+
+CACHE_SECONDS: Final = 60.0
+"""How long pages that poll are answered from the last test, without a call to any upstream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceReport:
+    """One source as it was found: `message` says what a real call met with. Larger `priority` goes first."""
+
+    name: str
+    priority: int
+    available: bool
+    description: str
+    message: str
+    token_source: str | None = None
+    cooling: tuple[SourceHealth, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendations:
+    """What to use, and what to mend."""
+
+    primary: SourceReport | None
+    reason: str
+    fallbacks: tuple[SourceReport, ...]
+    suggestions: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class SourceMonitor:
+    """Tests the sources and remembers the answers for a minute."""
+
+    def __init__(
+        self, sources: Mapping[str, Source], health: HealthStore, clock: Clock, *, token_source: str | None
+    ) -> None:
+        self._sources = sources
+        self._health = health
+        self._clock = clock
+        self._token_source = token_source
+        self._kept: tuple[SourceReport, ...] = ()
+        self._kept_at = float("-inf")
+        self._turn = asyncio.Lock()
+
+    async def reports(self) -> Sequence[SourceReport]:
+        """Every source in order of trust, from the last minute's test; one caller tests for all who wait."""
+        async with self._turn:
+            if self._clock.monotonic() - self._kept_at > CACHE_SECONDS:
+                self._kept = tuple(await self.test())
+                self._kept_at = self._clock.monotonic()
+            return self._kept
+
+    async def test(self, name: str | None = None) -> Sequence[SourceReport]:
+        """Make a real call to every source, or to one, side by side. Raises UnknownSource, StoreError."""
+        if name is not None and name not in self._sources:
+            raise UnknownSource(f"未知或未启用的数据源：{name}。可用的数据源：{'、'.join(self._sources)}")
+        wanted = [self._sources[name]] if name else list(self._sources.values())
+        cooling = [health for health in await self._health.all() if self._cools(health)]
+        messages = await asyncio.gather(*(_check(source) for source in wanted))
+        return [
+            self._report(source, message, cooling) for source, message in zip(wanted, messages, strict=True)
+        ]
+
+    async def current(self) -> SourceReport | None:
+        """The source that the next run would begin with: the first one that answers."""
+        return next((report for report in await self.reports() if report.available), None)
+
+    async def recommendations(self) -> Recommendations:
+        """Say which source to rely on, and name the cause of whatever stands in the way."""
+        reports = await self.reports()
+        usable = [report for report in reports if report.available]
+        broken = [report for report in reports if not report.available]
+        warnings = [f"{report.name} 不可用：{report.message}" for report in broken]
+        warnings += [_cooling_line(health) for report in reports for health in report.cooling]
+        return Recommendations(
+            primary=usable[0] if usable else None,
+            reason="优先级最高的可用数据源" if usable else "没有可用的数据源",
+            fallbacks=tuple(usable[1:]),
+            suggestions=tuple(_suggestions(reports, usable)),
+            warnings=tuple(warnings),
+        )
+
+    def _cools(self, health: SourceHealth) -> bool:
+        return health.open_until is not None and health.open_until > self._clock.now()
+
+    def _report(self, source: Source, error: str | None, cooling: Sequence[SourceHealth]) -> SourceReport:
+        return SourceReport(
+            name=source.name,
+            priority=DataSourcePriority[source.name.upper()],
+            available=error is None,
+            description=source.description,
+            message=error or "连接正常",
+            token_source=self._token_source if source.name == "tushare" else None,
+            cooling=tuple(health for health in cooling if health.source == source.name),
+        )
+
+
+async def _check(source: Source) -> str | None:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await source.check()
+    except SourceError as exc:
+        return str(exc)
+    except TimeoutError:
+        return f"{CHECK_SECONDS:g} 秒内没有应答"
+    return None
+
+
+_DATASETS: Final = {
+    Dataset.STOCK_LIST: "股票列表",
+    Dataset.TRADE_DATE: "交易日历",
+    Dataset.DAILY_DATA: "每日指标",
+    Dataset.ROE: "净资产收益率",
+}
+
+
+def _cooling_line(health: SourceHealth) -> str:
+    until = health.open_until.astimezone(MARKET_ZONE) if health.open_until else None
+    return f"{health.source} 的{_DATASETS[health.dataset]}冷却至 {until:%m-%d %H:%M}：{health.last_error}"
+
+
+def _suggestions(reports: Sequence[SourceReport], usable: Sequence[SourceReport]) -> list[str]:
+    tips = []
+    tushare = next((report for report in reports if report.name == "tushare"), None)
+    if tushare is not None and not tushare.available and tushare.token_source is None:
+        tips.append("配置 STOCKSYNC_TUSHARE_TOKEN 后可使用 Tushare，数据最完整")
+    if not usable:
+        tips.append("所有数据源都不可用，请检查网络与上述原因后重试")
+    elif len(usable) == 1:
+        tips.append("只有一个数据源可用，它失败时没有后备")
+    return tips
