@@ -37,9 +37,10 @@ bench: $(VENV)/.dev ## The benchmarks; each prints a ratio measured in one run
 lock: $(VENV)/.dev ## Make the requirement files anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
-		--group build pyproject.toml -o requirements/runtime.txt
+		--group build --extra akshare --extra baostock pyproject.toml -o requirements/runtime.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
-		--group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+		--group dev --extra akshare --extra baostock -c requirements/runtime.txt \
+		pyproject.toml -o requirements/dev.txt
 
 clean: ## Remove what make and the tools left here
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist

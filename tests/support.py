@@ -26,7 +26,7 @@ class BriskClock(SystemClock):
 def settings_for(simulator: Simulator, folder: Path, **overrides: object) -> Settings:
     """Settings as the simulator prints them, over a store in `folder`."""
     given = {name.removeprefix("STOCKSYNC_").lower(): value for name, value in simulator.settings.items()}
-    given |= {"store": f"sqlite:///{folder / 'stocks.db'}", "min_stocks": SMALL // 2}
+    given |= {"store": f"sqlite:///{folder / 'stocks.db'}", "min_stocks": SMALL // 2, "sources": "tushare"}
     return load_settings(**{**given, **overrides})
 
 

@@ -145,6 +145,10 @@ class StockStore(Protocol):
         """Read one stored row."""
         ...
 
+    async def listed_counts(self, source: str) -> Mapping[Exchange, int]:
+        """Count the source's listed rows by exchange: what its last good lists named."""
+        ...
+
     async def count(self, source: str | None = None) -> int:
         """Count the stored rows that are listed, of one source or of all."""
         ...
@@ -209,10 +213,6 @@ class RunStore(Protocol):
 
     async def history(self, *, limit: int, offset: int = 0) -> Sequence[SyncStats]:
         """List runs, newest first."""
-        ...
-
-    async def last_listing_count(self, source: str) -> int | None:
-        """Tell how many stocks the source supplied in the last completed run that used its list."""
         ...
 
     async def events(self, run_id: str) -> Sequence[RunEvent]:

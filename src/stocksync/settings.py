@@ -32,7 +32,7 @@ class Settings(BaseSettings):
 
     store: str = Field(default_factory=default_store)
     """URL of the store: sqlite:///path/to/file.db"""
-    sources: Names = ("tushare",)
+    sources: Names = ("tushare", "akshare", "baostock")
     """The sources in order of trust; absent = off."""
     tushare_token: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("STOCKSYNC_TUSHARE_TOKEN", "TUSHARE_TOKEN")

@@ -730,16 +730,19 @@ async def test_of_runs_that_began_in_one_moment_the_later_revision_is_newer(stor
     assert await store.runs.history(limit=10) == runs[::-1]
 
 
-async def test_the_last_listing_count_is_that_of_the_last_good_run_that_used_the_source(store: Store) -> None:
-    assert await store.runs.last_listing_count("tushare") is None
-    await ran(store, "run-1", minutes=1, tushare=5400, akshare=12)
-    await ran(store, "run-2", minutes=2, tushare=100, reason=Reason.INCOMPLETE_DATA)
-    await ran(store, "run-3", minutes=3, akshare=5300)
-    assert await store.runs.last_listing_count("tushare") == 5400
-    assert await store.runs.last_listing_count("akshare") == 5300
-    assert await store.runs.last_listing_count("baostock") is None
-    await acquire(store, "run-4", at=NOON + timedelta(minutes=4))
-    assert await store.runs.last_listing_count("tushare") == 5400
+async def test_listed_rows_are_counted_by_source_and_exchange(store: Store) -> None:
+    fence, _ = await acquire(store)
+    codes = {"tushare": ("600519", "600520", "000001", "920047"), "akshare": ("600519",)}
+    for source, listed in codes.items():
+        await store.stocks.upsert([replace(measured(code), source=source) for code in listed], fence)
+    assert await store.stocks.listed_counts("tushare") == {
+        Exchange.SSE: 2,
+        Exchange.SZSE: 1,
+        Exchange.BSE: 1,
+    }
+    assert await store.stocks.listed_counts("baostock") == {}
+    await store.stocks.retire("tushare", gone=["600520"], renumbered=[], fence=fence)
+    assert (await store.stocks.listed_counts("tushare"))[Exchange.SSE] == 1
 
 
 async def test_pruning_removes_old_runs_with_all_they_said(store: Store, witness: Witness) -> None:

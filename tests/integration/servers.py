@@ -57,7 +57,7 @@ def server(store: Path, environment: Mapping[str, str], *options: str) -> Iterat
             f"sqlite:///{store}",
             *options,
         ],
-        env={**os.environ, "STOCKSYNC_MIN_STOCKS": "300", **environment},
+        env={**os.environ, "STOCKSYNC_MIN_STOCKS": "300", "STOCKSYNC_SOURCES": "tushare", **environment},
         start_new_session=True,
         stdout=subprocess.DEVNULL,
     )

@@ -106,6 +106,7 @@ def shell(shared_simulator: Simulator, tmp_path: Path) -> Iterator[Shell]:
         **shared_simulator.settings,
         "STOCKSYNC_STORE": f"sqlite:///{store}",
         "STOCKSYNC_MIN_STOCKS": str(SMALL // 2),
+        "STOCKSYNC_SOURCES": "tushare",
         "COLUMNS": "120",
     }
     yield Shell(environment, store)

@@ -20,6 +20,7 @@ from stocksync.domain.status import Reason, SyncStatus, broken_invariants
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
 from support import settings_for
 
+SMALL_MARKET = {"STOCKSYNC_MIN_STOCKS": "300", "STOCKSYNC_SOURCES": "tushare"}
 RACERS = 8
 RESCUE_SECONDS = 15
 """STOCKSYNC_RESCUE_SECONDS by default: the promise."""
@@ -28,7 +29,7 @@ RESCUE_SECONDS = 15
 async def start_sync(simulator: Simulator, store: Path, *options: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "stocksync", "sync", "--json", "--store", f"sqlite:///{store}", *options,
-        env={**os.environ, **simulator.settings, "STOCKSYNC_MIN_STOCKS": "300"},
+        env={**os.environ, **simulator.settings, **SMALL_MARKET},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
 

@@ -25,6 +25,8 @@ class ListAnswer:
     listings: tuple[StockListing, ...]
     rejects: tuple[Reject, ...] = ()
     dropped: int = 0
+    failed: Mapping[Exchange, str] = field(default_factory=dict)
+    """Why the source has no list of an exchange that it declares, where it knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

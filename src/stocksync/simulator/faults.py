@@ -43,10 +43,12 @@ class Kind(StrEnum):
     # Status 200, but not the protocol.
     BADJSON = "badjson", "status 200 and a body that is not JSON"
     HTML = "html", "status 200 and an HTML page"
+    BADFRAME = "badframe", "a frame that ends as it should, without most of its body (BaoStock)"
     # The protocol, but not the data.
     EMPTY = "empty", "well-formed, no rows"
     TEN_ROWS = "ten_rows", "the first ten rows only"
     HALF = "half", "the first half of the rows only"
+    REPEATED = "repeated", "every page is the first one (AKShare's sites)"
     RENAMED = "renamed", "every column has another name"
     MISSING_COLUMN = "missing_column", "the column that matters most is missing"
     WRONG_TYPES = "wrong_types", "texts where numbers belong, numbers and nested values where texts belong"
@@ -61,6 +63,9 @@ class Kind(StrEnum):
     MINUTE_LIMIT = "minute_limit", "too many calls this minute"
     HOUR_LIMIT = "hour_limit", "too many calls this hour"
     DAY_LIMIT = "day_limit", "too many calls today"
+    BANNED = "banned", "the account is on the blacklist (BaoStock)"
+    LOGIN_LIMIT = "login_limit", "too many logins of this account (BaoStock)"
+    NOT_LOGGED_IN = "not_logged_in", "the session has ended (BaoStock)"
     UNKNOWN_CODE = "unknown_code", "a code of the upstream that no client knows"
 
 

@@ -46,6 +46,8 @@ class Request:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
+    """What follows the question mark, still quoted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +135,11 @@ class _Connection:
             if len(body) > BODY_LIMIT:
                 await self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
                 return None
+        path, _, query = head.target.decode("ascii").partition("?")
         return Request(
             method=self._method,
-            path=head.target.decode("ascii").partition("?")[0],
+            path=path,
+            query=query,
             headers={name.decode("ascii"): value.decode("latin-1") for name, value in head.headers},
             body=bytes(body),
         )

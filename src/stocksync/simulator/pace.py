@@ -20,6 +20,16 @@ _TYPICAL: Final[Mapping[str, float]] = {
     "tushare.trade_cal": 0.3,
     "tushare.daily_basic": 1.5,
     "tushare.fina_indicator_vip": 1.5,
+    "akshare.sse": 0.8,
+    "akshare.szse": 2.0,
+    "akshare.bse": 0.3,
+    "akshare.spot": 0.25,
+    "akshare.yjbb": 0.5,
+    "baostock.login": 0.3,
+    "baostock.query_trade_dates": 0.5,
+    "baostock.query_stock_basic": 1.0,
+    "baostock.query_stock_industry": 1.0,
+    "baostock.query_daily": 2.0,
 }
 
 

@@ -1,11 +1,11 @@
-"""Puts the simulator together: market, faults, replicas, control route, one port."""
+"""Puts the simulator together: market, faults, replicas, control route, and a port for each protocol."""
 
 import asyncio
 import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from stocksync.simulator import Simulator, SimulatorOptions, tushare
+from stocksync.simulator import Simulator, SimulatorOptions, akshare, baostock, baostock_wire, tushare
 from stocksync.simulator.control import PREFIX, Control
 from stocksync.simulator.faults import Calls, Faults
 from stocksync.simulator.http import Request, Response, serve
@@ -20,7 +20,8 @@ async def run_simulator(options: SimulatorOptions) -> AsyncIterator[Simulator]:
     """Serve until the context ends. Raises as `open_simulator`."""
     _require_loopback(options.host)
     pace = Pace(options.pace)
-    faults, calls = Faults({tushare.NAME: tushare.CALLS}), Calls()
+    known = {module.NAME: module.CALLS for module in (tushare, akshare, baostock)}
+    faults, calls = Faults(known), Calls()
     faults.read(options.faults)
     market = await asyncio.to_thread(_build_market, options)
     control = Control(faults, calls)
@@ -28,12 +29,22 @@ async def run_simulator(options: SimulatorOptions) -> AsyncIterator[Simulator]:
         market, faults, calls, token=options.token, points=options.points, pace=pace
     )
 
+    akshare_replica = akshare.AkshareReplica(market, faults, calls, pace=pace)
+
     async def answer(request: Request) -> Response:
+        if akshare.serves(request.path):
+            return await akshare_replica(request)
         return await (control if request.path.startswith(PREFIX) else replica)(request)
 
-    async with serve(answer, host=options.host, port=options.port) as port:
+    baostock_replica = baostock.BaostockReplica(market, faults, calls, pace=pace)
+    async with (
+        serve(answer, host=options.host, port=options.port) as port,
+        baostock_wire.serve(baostock_replica.open_session, host=options.host, port=0) as baostock_port,
+    ):
         base_url = f"http://{options.host}:{port}"
         settings = {"STOCKSYNC_TUSHARE_URL": base_url, "STOCKSYNC_TUSHARE_TOKEN": options.token}
+        settings["STOCKSYNC_AKSHARE_REDIRECT"] = base_url
+        settings["STOCKSYNC_BAOSTOCK_ADDRESS"] = f"{options.host}:{baostock_port}"
         if options.replay is not None or options.today is not None:  # a market that stands still on one day
             settings["STOCKSYNC_AS_OF"] = market.latest_day.isoformat()
         yield Simulator(base_url=base_url, settings=settings, faults=faults, calls=calls, market=market)

@@ -6,11 +6,17 @@ from typing import Final
 from stocksync.errors import SettingsInvalid
 from stocksync.ports import Clock, Source
 from stocksync.settings import Settings
+from stocksync.sources.akshare import build_akshare
+from stocksync.sources.baostock import build_baostock
 from stocksync.sources.tushare import build_tushare
 
 Builder = Callable[[Settings, Clock], Source]
 
-BUILDERS: Final[Mapping[str, Builder]] = {"tushare": build_tushare}
+BUILDERS: Final[Mapping[str, Builder]] = {
+    "tushare": build_tushare,
+    "akshare": build_akshare,
+    "baostock": build_baostock,
+}
 
 
 def build_sources(settings: Settings, clock: Clock) -> dict[str, Source]:

@@ -14,10 +14,11 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from importlib.util import find_spec
+from typing import Any, Final, Protocol
 
 from stocksync import errors
-from stocksync.errors import SourceError, SourceUnreachable
+from stocksync.errors import SourceError, SourceSkipped, SourceUnreachable
 
 IDLE_SECONDS: Final = 60.0
 """A worker weighs more than 100 MiB and starts in a second or two: kept for a while, not for ever."""
@@ -25,6 +26,39 @@ IDLE_SECONDS: Final = 60.0
 MOST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 _HOST = "stocksync.sources.worker_host"
+
+
+class Caller(Protocol):
+    """Whoever carries out the calls of a worker module."""
+
+    async def call(self, name: str, *arguments: object) -> Any:
+        """Carry out one call and give its JSON-able answer. Raises SourceError."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what is under way. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NotInstalled:
+    """Implements Caller where the optional library of that name is missing."""
+
+    library: str
+
+    async def call(self, name: str, *arguments: object) -> Any:  # noqa: ARG002 - as the protocol has it
+        raise SourceSkipped(f'未安装 {self.library}，请执行 pip install "stocksync[{self.library}]"')
+
+    async def aclose(self) -> None:
+        pass
+
+
+def worker_for(library: str, environment: Mapping[str, str | None]) -> Caller:
+    """Give who calls an SDK, through its worker module (sources/<library>_worker.py), if it is installed."""
+    if find_spec(library) is None:  # looks for it without importing it
+        return NotInstalled(library)
+    given = {name: value for name, value in environment.items() if value}
+    return WorkerPool(f"stocksync.sources.{library}_worker", given)
 
 
 @dataclass(slots=True, eq=False)

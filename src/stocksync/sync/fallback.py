@@ -1,9 +1,9 @@
 """Asking the sources in order until one gives a complete answer, and remembering how each of them did."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from stocksync.domain.codes import Exchange, locate
 from stocksync.domain.merge import DailyAnswer, ListAnswer, RoeAnswer
@@ -107,24 +107,45 @@ def _rows(answer: object) -> int:
             return 0
 
 
-def judge_list(
-    source: Source, answer: ListAnswer, *, minimum: int, at_least: int | None
-) -> tuple[ListAnswer, str | None]:
-    """Refuse a list that is not the whole market that the source declares. Raises SourceIncomplete.
+SHARES: Final = {Exchange.SSE: 0.42, Exchange.SZSE: 0.53, Exchange.BSE: 0.05}
+"""What part of the market each exchange lists, roughly: 2,290, 2,880 and 280 of 5,450 in November 2025."""
 
-    `minimum` is for any list; `at_least` follows from the source's last good one, where there is one. A list
-    that lacks a whole exchange and is good otherwise can be used for the others: somebody else may have it.
+
+def judge_list(
+    source: Source,
+    answer: ListAnswer,
+    *,
+    minimum: int,
+    known: Mapping[Exchange, int],
+    max_shrink: float,
+) -> tuple[ListAnswer, str | None]:
+    """Refuse a list that is not the whole of what the source declares. Raises SourceIncomplete.
+
+    Where the source says that it failed for an exchange, the others are judged by themselves: `minimum` in
+    proportion, and against `known`, what its last good lists named. A list that has nothing at all of an
+    exchange and is good otherwise can be used for the others too: somebody else may have it.
     """
     count = len(answer.listings)
-    if count < minimum:
-        raise SourceIncomplete(f"股票列表只有 {count} 只，少于下限 {minimum}")
-    if at_least is not None and count < at_least:
-        raise SourceIncomplete(f"股票列表只有 {count} 只，比上次成功时缩水过多（下限 {at_least}）")
+    share = sum(SHARES[exchange] for exchange in answer.exchanges)
+    least = round(minimum * share / sum(SHARES[exchange] for exchange in source.exchanges))
+    if count < least:
+        raise SourceIncomplete(_with_causes(f"股票列表只有 {count} 只，少于下限 {least}", answer))
+    least = round(sum(known.get(exchange, 0) for exchange in answer.exchanges) * (1 - max_shrink))
+    if count < least:
+        raise SourceIncomplete(
+            _with_causes(f"股票列表只有 {count} 只，比上次成功时缩水过多（下限 {least}）", answer)
+        )
     present = answer.exchanges & {listing.exchange for listing in answer.listings}
     missing = source.exchanges - present
     if not missing:
         return answer, None
-    return replace(answer, exchanges=present), f"股票列表缺少{exchange_names(missing)}的股票"
+    flaw = _with_causes(f"股票列表缺少{exchange_names(missing)}的股票", answer)
+    return replace(answer, exchanges=present), flaw
+
+
+def _with_causes(text: str, answer: ListAnswer) -> str:
+    causes = "；".join(dict.fromkeys(answer.failed.values()))
+    return f"{text}（{causes}）" if causes else text
 
 
 def exchange_names(exchanges: frozenset[Exchange]) -> str:

@@ -48,9 +48,13 @@ class Fetch:
         """
 
         async def judge(source: Source, answer: ListAnswer) -> tuple[ListAnswer, str | None]:
-            last = await self.store.runs.last_listing_count(source.name)
-            at_least = None if last is None else round(last * (1 - self.settings.max_shrink))
-            return judge_list(source, answer, minimum=self.settings.min_stocks, at_least=at_least)
+            return judge_list(
+                source,
+                answer,
+                minimum=self.settings.min_stocks,
+                known=await self.store.stocks.listed_counts(source.name),
+                max_shrink=self.settings.max_shrink,
+            )
 
         answers: list[ListAnswer] = []
         exchanges, texts = frozenset(Exchange), frozenset(TEXTS)

@@ -10,7 +10,10 @@ from stocksync.ports import SourceHealth
 from stocksync.stores.sqlite.database import Database
 from stocksync.stores.text import storable
 
-_SELECT: Final = "SELECT source, dataset, failures, open_until, last_error, last_error_at, last_success_at FROM source_health"
+_SELECT: Final = (
+    "SELECT source, dataset, failures, open_until, last_error, last_error_at, last_success_at "
+    "FROM source_health"
+)
 
 
 class SqliteHealthStore:

@@ -104,18 +104,6 @@ class SqliteRunStore:
         )
         return [_load(document) for (document,) in rows]
 
-    async def last_listing_count(self, source: str) -> int | None:
-        row = await self._database.read(
-            lambda db: db.execute(
-                "SELECT json_extract(document, '$.source_stats.' || ?1 || '.total') FROM sync_runs "
-                "WHERE status IN ('success', 'success_with_errors') "
-                "AND json_extract(document, '$.source_stats.' || ?1) IS NOT NULL "
-                "ORDER BY started_at DESC, revision DESC LIMIT 1",
-                (json.dumps(source),),
-            ).fetchone()
-        )
-        return None if row is None else row[0]
-
     async def events(self, run_id: str) -> Sequence[RunEvent]:
         rows = await self._database.read(
             lambda db: db.execute(

@@ -97,6 +97,16 @@ class SqliteStockStore:
         )
         return None if row is None else _decode(row)
 
+    async def listed_counts(self, source: str) -> Mapping[Exchange, int]:
+        rows = await self._database.read(
+            lambda db: db.execute(
+                "SELECT substr(full_symbol, -2), count(*) FROM stock_basic_info "
+                "WHERE source = ? AND gone_run IS NULL GROUP BY 1",
+                (source,),
+            ).fetchall()
+        )
+        return {Exchange(suffix): count for suffix, count in rows}
+
     async def count(self, source: str | None = None) -> int:
         count: int = await self._database.read(
             lambda db: db.execute(
