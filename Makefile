@@ -20,7 +20,7 @@ serve: $(VENV)/.runtime ## The server against the real upstreams [PORT=8000 STOR
 	@$(BIN)/stocksync serve --port $(PORT) $(if $(STORE),--store $(STORE))
 
 test: $(VENV)/.dev ## The tests, with coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered
 
 check: $(VENV)/.dev ## Lint, types and layer rules
 	@$(BIN)/ruff check .

@@ -21,6 +21,8 @@ async def cooperative(items: Iterable[Item]) -> AsyncIterator[Item]:
 async def uninterrupted(work: Coroutine[Any, Any, Item]) -> tuple[Item, asyncio.CancelledError | None]:
     """Let `work` end even if the caller is cancelled meanwhile; give its result and the cancellation.
 
+    Where `work` fails after a cancellation, the cancellation is what is raised.
+
     A batch that is being committed cannot be called back, so it must be counted before the caller leaves.
     """
     task = asyncio.ensure_future(work)
@@ -30,4 +32,6 @@ async def uninterrupted(work: Coroutine[Any, Any, Item]) -> tuple[Item, asyncio.
             await asyncio.wait([task])
         except asyncio.CancelledError as exc:
             cancelled = exc
+    if cancelled is not None and task.exception() is not None:
+        raise cancelled from task.exception()
     return task.result(), cancelled

@@ -60,7 +60,7 @@ class Source(Protocol):
 
     @property
     def texts(self) -> frozenset[str]:
-        """Which of the texts "area" and "industry" its list supplies."""
+        """Which of the texts "area" and "industry" it supplies, with its list or its reports."""
         ...
 
     async def check(self) -> None:

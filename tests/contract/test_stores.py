@@ -1063,3 +1063,25 @@ async def test_the_health_of_sources_is_kept_and_shared(store: Store) -> None:
     await store.health.put(replace(never, last_success_at=NOON))
     assert await store.health.all() == [replace(never, last_success_at=NOON)]
     assert await store.health.get("akshare", Dataset.ROE) == replace(never, dataset=Dataset.ROE)
+
+
+async def test_the_record_of_a_run_takes_whatever_its_end_says(store: Store) -> None:
+    fence, stats = await acquire(store)
+    await store.logs.create(
+        OperationLog(
+            action_type="data_import", action=HOSTILE, success=True, timestamp=NOON, error_message=HOSTILE,
+            username=HOSTILE, user_agent=HOSTILE, details={"sources": HOSTILE}, run_id="run-1",
+        )
+    )  # fmt: skip
+    ended = replace(
+        stats,
+        status=SyncStatus.FAILED,
+        reason=Reason.ERROR,
+        finished_at=NOON,
+        message=HOSTILE,
+        revision=fence.revision(9),
+    )
+    await store.runs.finish(fence, ended, NOTHING)
+    [log] = await store.logs.recent(1)
+    assert "服务器说" in (log.error_message or "")
+    assert log.details["outcome"] == "failed"

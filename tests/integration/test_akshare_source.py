@@ -47,15 +47,12 @@ async def test_a_whole_run(akshare: Source, simulator: Simulator) -> None:
     ]
     industries = {stock.symbol: stock.industry for stock in market.stocks}
     reported = {ts_code[:6]: value for ts_code, value in market.roe(PERIOD).items()}
-    assert all(
-        item.industry == (industries[item.code] if item.code in reported else None)
-        for item in listed.listings
-    )
+    assert dict(roe.industries) == {code: industries[code] for code in reported if industries[code]}
     assert dict(roe.values) == reported
     for day in market.metrics(TODAY):
         assert day.total_mv is not None
         assert daily.metrics[day.ts_code[:6]].total_mv == pytest.approx(day.total_mv / 10_000, abs=1e-8)
-    assert simulator.calls.of("akshare.yjbb") == 3  # the list and the return on equity share one report
+    assert simulator.calls.of("akshare.yjbb") == 3
 
 
 async def test_another_day_is_not_there(akshare: Source, simulator: Simulator) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stocksync.errors import SourceError
+from stocksync.errors import SourceBanned, SourceError
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
 from stocksync.simulator.market import DayMetrics
 from stocksync.sources.isolation import WorkerPool
@@ -138,10 +138,19 @@ async def test_this_process_stays_clean(worker: WorkerPool) -> None:
 
 @needs_akshare
 async def test_a_small_fault_heals(worker: WorkerPool, simulator: Simulator) -> None:
-    for fault in ("http502:2", "reset:2", "close:2", "truncated:1"):
+    for fault in ("http502:2", "reset:2", "truncated:1"):
         simulator.faults.set("akshare.spot", fault)
         await worker.call("snapshot")
         assert simulator.faults.get() == {}
+
+
+@needs_akshare
+async def test_a_ban_is_not_asked_again(worker: WorkerPool, simulator: Simulator) -> None:
+    simulator.faults.set("akshare.spot", "close")
+    simulator.calls.reset()
+    with pytest.raises(SourceBanned):
+        await worker.call("snapshot")
+    assert simulator.calls.of("akshare.spot") == 1
 
 
 ANY_CALL = {

@@ -101,3 +101,18 @@ async def test_a_cool_down_is_among_the_warnings(simulator: Simulator, settings:
         await app.service.run_full_sync()
         advice = await app.monitor.recommendations()
         assert any("每日指标冷却至" in warning for warning in advice.warnings)
+
+
+async def test_a_page_that_polls_does_not_hammer_a_source_that_cools_down(
+    simulator: Simulator, settings: Settings
+) -> None:
+    simulator.faults.set("tushare.stock_basic", "http403")
+    async with open_app(settings) as app:
+        await app.service.run_full_sync()
+        simulator.calls.reset()
+        [report] = await app.monitor.reports()
+        assert simulator.calls.get() == {}
+        assert not report.available
+        assert "冷却" in report.message
+        [tested] = await app.monitor.test()
+        assert tested.available, "the test button makes a real call"

@@ -218,3 +218,51 @@ async def test_a_bug_ends_the_run_and_is_not_blamed_on_others(
     assert (stats.status, stats.reason) == (SyncStatus.FAILED, Reason.ERROR)
     assert "ZeroDivisionError" in (stats.message or "")
     assert "broke" in caplog.text
+
+
+async def test_a_run_says_everything_once_even_when_it_is_cancelled(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.faults.set("tushare.stock_basic", "poison")
+    simulator.faults.set("tushare.daily_basic", "hang")
+    async with running_app(simulator, tmp_path) as app:
+        for pause in (0.3, 0.37, 0.45):
+            started = await app.service.start(REQUEST)
+            await asyncio.sleep(pause)
+            await app.service.cancel(Actor())
+            ended = await app.service.wait(started.stats, seconds=10)
+            rejects = await app.store.runs.rejects(ended.run_id or "")
+            assert len(rejects) == ended.errors == 7
+            events = await app.store.runs.events(ended.run_id or "")
+            assert len({(event.at, event.message) for event in events}) == len(events)
+            assert [event.event for event in events].count("run_finished") == 1
+
+
+async def test_closing_at_any_moment_stores_a_truthful_end(simulator: Simulator, tmp_path: Path) -> None:
+    runs = []
+    for pause in (0, 0.01, 0.05, 0.1, 0.15, 0.2):
+        async with running_app(simulator, tmp_path) as app:
+            started = await app.service.start(REQUEST)
+            await asyncio.sleep(pause)
+        runs.append(started.stats.run_id or "")
+    async with running_app(simulator, tmp_path) as app:
+        for run_id in runs:
+            ended = await app.service.get_run(run_id)
+            assert ended.final
+            assert ended.reason in {None, Reason.CANCELLED}
+        assert (await app.service.run_full_sync()).status is SyncStatus.SUCCESS
+
+
+async def test_a_document_of_another_version_is_out_of_reach_not_a_lie(app: App, tmp_path: Path) -> None:
+    await app.service.run_full_sync()
+    with closing(sqlite3.connect(tmp_path / "stocks.db")) as db:
+        change = "json_set(document, '$.progress.lanes', 3, '$.colour', 'red', '$.revision', 9000001)"
+        db.execute(f"UPDATE sync_status SET revision = 9000001, document = {change}")  # noqa: S608 - constant
+        db.commit()
+    async with asyncio.timeout(5):
+        await app.service.board.wait_for(lambda: app.service.board.get().revision == 9_000_001)
+    with closing(sqlite3.connect(tmp_path / "stocks.db")) as db:
+        db.execute("UPDATE sync_status SET revision = 9000002, document = json_remove(document, '$.status')")
+        db.commit()
+    async with asyncio.timeout(5):
+        await app.service.board.wait_for(lambda: app.service.board.get().stale_since is not None)

@@ -10,12 +10,10 @@ from stocksync.domain.codes import Exchange
 from stocksync.domain.stock import METRICS, Dataset
 from stocksync.domain.wire import MARKET_ZONE
 from stocksync.errors import (
-    SourceBanned,
     SourceEmpty,
     SourceNonsense,
     SourceNotFinal,
     SourceSkipped,
-    SourceTimeout,
 )
 from stocksync.sources.akshare import AkshareSource, snapshot_day
 from stocksync.sources.isolation import NotInstalled
@@ -126,11 +124,11 @@ async def test_it_has_no_calendar() -> None:
 # ---- the list
 
 
-async def test_the_list_takes_its_industries_from_the_report() -> None:
+async def test_the_list_is_checked_row_by_row() -> None:
     answer = await source().stock_list()
     assert [(item.code, item.name, item.area, item.industry) for item in answer.listings] == [
-        ("600000", "甲", None, "银行Ⅱ"),
-        ("000001", "万科A", None, "房地产开发"),
+        ("600000", "甲", None, None),
+        ("000001", "万科A", None, None),
         ("920001", "甲", "湖北省", None),
     ]
     assert [item.market for item in answer.listings] == ["主板", "主板", "北交所"]
@@ -140,12 +138,6 @@ async def test_the_list_takes_its_industries_from_the_report() -> None:
     ]
     assert answer.dropped == 1
     assert answer.exchanges == set(Exchange)
-
-
-async def test_a_list_without_a_report_has_no_industries() -> None:
-    for error in (NO_REPORT, SourceBanned("封"), SourceTimeout("慢")):
-        answer = await source(report=error).stock_list()
-        assert [item.industry for item in answer.listings] == [None, None, None]
 
 
 async def test_the_list_answers_for_the_exchanges_that_answered() -> None:
@@ -166,33 +158,13 @@ async def test_a_list_of_nothing_usable_is_nonsense() -> None:
 async def test_roe_drops_b_shares_and_the_unknown() -> None:
     answer = await source().roe(date(2025, 9, 30))
     assert dict(answer.values) == {"600000": 5.5}
+    assert dict(answer.industries) == {"600000": "银行Ⅱ", "000001": "房地产开发"}
     assert answer.dropped == 2
 
 
 async def test_no_roe_at_all_is_empty() -> None:
     with pytest.raises(SourceEmpty):
         await source(report=REPORT[1:]).roe(date(2025, 9, 30))
-
-
-async def test_a_run_asks_for_the_report_once() -> None:
-    clock = FixedClock(2026, 4, 15, 18, 0)
-    akshare = source(clock)
-    await akshare.stock_list()
-    await akshare.roe(date(2025, 9, 30))  # the newest period that everyone must have reported in April
-    assert asked(akshare) == [("stock_list",), ("report", "20250930")]
-    await akshare.roe(date(2025, 6, 30))
-    clock.moment += timedelta(minutes=11)
-    await akshare.roe(date(2025, 6, 30))
-    assert asked(akshare)[2:] == [("report", "20250630")] * 2
-
-
-async def test_a_ban_is_not_asked_again_and_an_error_is() -> None:
-    for error, times in ((SourceBanned("封"), 1), (SourceTimeout("慢"), 2)):
-        akshare = source(report=error)
-        await akshare.stock_list()
-        with pytest.raises(type(error), match=str(error)):
-            await akshare.roe(date(2025, 9, 30))
-        assert asked(akshare).count(("report", "20250930")) == times
 
 
 # ---- the snapshot

@@ -262,17 +262,24 @@ def stocks(draw: st.DrawFn) -> StockBasic:
 
 @given(stocks(), stocks())
 @examples(300)
-def test_unknown_never_overwrites_known(stored: StockBasic, fresh: StockBasic) -> None:
+def test_neither_the_unknown_nor_the_older_overwrites(stored: StockBasic, fresh: StockBasic) -> None:
     merged = overlay(stored, fresh)
     assert (merged.name, merged.market) == (fresh.name, fresh.market)
-    for field in ("area", "industry", "list_date", "trade_date"):
+    for field in ("area", "industry", "list_date"):
         expected = getattr(fresh, field)
         assert getattr(merged, field) == (getattr(stored, field) if expected is None else expected)
+    assert merged.trade_date == max(filter(None, (stored.trade_date, fresh.trade_date)), default=None)
     assert merged.figures.keys() == stored.figures.keys() | fresh.figures.keys()
     for name, value in merged.figures.items():
         supplier = fresh if name in fresh.figures else stored
+        if name in fresh.figures and name in stored.figures and day_of(stored, name) > day_of(fresh, name):
+            supplier = stored
         assert value == supplier.figures[name]
         assert merged.field_sources[name] == supplier.field_sources[name]
+
+
+def day_of(stock: StockBasic, name: str) -> str:
+    return stock.field_sources[name].partition(":")[2]
 
 
 @given(stocks(), stocks())
@@ -317,3 +324,29 @@ def test_a_field_that_its_own_source_supplies_now_no_longer_names_the_one_that_f
 def test_a_stock_knows_its_symbol_and_exchange() -> None:
     stock = a_stock("920047")
     assert (stock.full_symbol, stock.sse) == ("920047.BJ", "北京证券交易所")
+
+
+def test_a_figure_of_an_older_day_does_not_come_back() -> None:
+    today = a_stock(
+        trade_date="20260415",
+        figures={"total_mv": 5.0, "turnover_rate": 1.5, "roe": 2.0},
+        field_sources={
+            "total_mv": "akshare:20260415",
+            "turnover_rate": "akshare:20260415",
+            "roe": "akshare:20250930",
+        },
+    )
+    yesterday = a_stock(
+        trade_date="20260414",
+        figures={"turnover_rate": 0.7, "pe_ttm": 9.0, "roe": 3.0},
+        field_sources={
+            "turnover_rate": "baostock:20260414",
+            "pe_ttm": "baostock:20260414",
+            "roe": "tushare:20251231",
+        },
+    )
+    merged = overlay(today, yesterday)
+    assert merged.trade_date == "20260415"
+    assert merged.figures == {"total_mv": 5.0, "turnover_rate": 1.5, "pe_ttm": 9.0, "roe": 3.0}
+    assert merged.field_sources["turnover_rate"] == "akshare:20260415"
+    assert merged.field_sources["pe_ttm"] == "baostock:20260414", "and each figure names its own day"

@@ -14,6 +14,7 @@ from stocksync.api.shutdown import on_stop_signal
 from stocksync.api.state import State
 from stocksync.api.view import StatusView
 from stocksync.app import App, open_app
+from stocksync.logs import configure_logging
 from stocksync.settings import Settings, load_settings
 
 OpenApp = Callable[[Settings], AbstractAsyncContextManager[App]]
@@ -64,4 +65,6 @@ def create_api(settings: Settings, *, opener: OpenApp = open_app) -> Gateway:
 
 def from_environment() -> Gateway:
     """Build the application from STOCKSYNC_* alone: what the server's worker processes call."""
-    return create_api(load_settings())
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return create_api(settings)

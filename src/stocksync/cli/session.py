@@ -6,6 +6,7 @@ import logging
 from stocksync import __version__
 from stocksync.audit import Actor
 from stocksync.cli.output import note
+from stocksync.logs import configure_logging
 from stocksync.settings import Settings, load_settings
 
 _QUIET = "warning"
@@ -16,11 +17,7 @@ def prepare(store: str | None = None) -> Settings:
     """Read the settings, `store` before the environment, and set logging up. Raises SettingsInvalid."""
     settings = load_settings(store=store)
     level = settings.log_level if "log_level" in settings.model_fields_set else _QUIET
-    logging.basicConfig(
-        level=level.upper(),
-        handlers=[_StderrHandler()],
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    configure_logging(level, _StderrHandler())
     return settings
 
 

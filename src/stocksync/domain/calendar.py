@@ -54,6 +54,21 @@ def _closed(day: date) -> bool:
     return day.strftime("%m%d") in _CLOSED_WEEKDAYS.get(day.year, "").split()
 
 
+def missing_days(open_days: Iterable[date], start: date, end: date) -> list[date]:
+    """List the days that the built-in table calls open and a source's calendar does not."""
+    named = set(open_days)
+    return [day for day in builtin_open_days(start, end) if day not in named]
+
+
+def tolerated_gaps(start: date, end: date) -> int:
+    """How many missing days a source's calendar may have and still be believed.
+
+    An unforeseen closure (a storm, a day of mourning) where the table knows the year; a whole holiday week
+    and its bridge days where it does not.
+    """
+    return 2 if {start.year, end.year} <= _CLOSED_WEEKDAYS.keys() else 10
+
+
 def market_day(now: datetime) -> date:
     """The market's calendar day at an aware moment."""
     return now.astimezone(MARKET_ZONE).date()

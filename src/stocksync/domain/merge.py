@@ -46,6 +46,8 @@ class RoeAnswer:
     source: str
     period: date
     values: Mapping[str, float]
+    industries: Mapping[str, str] = field(default_factory=dict)
+    """Industry by code, where the reports say it."""
     dropped: int = 0
 
 
@@ -132,6 +134,7 @@ def merge(listed: Listed, market: Market) -> Iterator[StockBasic]:
         listing = listed.listings[code]
         origin = listed.origin[code]
         texts, text_sources = _texts(listing, [each for each in fillers if each[0] != origin])
+        _fill_industry(code, origin, market.roe, texts, text_sources)
         figures, figure_sources = _figures(code, same_day, market.roe)
         measured = any(name in figures for name in METRICS)
         yield StockBasic(
@@ -166,6 +169,21 @@ def _texts(
                 values[name] = getattr(other, name)
                 sources[name] = source
     return values, sources
+
+
+def _fill_industry(
+    code: str, origin: str, roe: RoeAnswer | None, texts: dict[str, str | None], sources: dict[str, str]
+) -> None:
+    """Take the industry from the reports where the lists have none, or another source's list filled it."""
+    industry = roe.industries.get(code) if roe else None
+    if roe is None or industry is None:
+        return
+    if roe.source == origin and (texts["industry"] is None or "industry" in sources):
+        texts["industry"] = industry
+        sources.pop("industry", None)
+    elif texts["industry"] is None:
+        texts["industry"] = industry
+        sources["industry"] = roe.source
 
 
 def _figures(

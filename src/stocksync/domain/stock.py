@@ -217,13 +217,17 @@ class StockBasic:
 
 
 def overlay(stored: StockBasic, fresh: StockBasic) -> StockBasic:
-    """What the store must hold after `fresh` came in: unknown never overwrites a known value.
+    """What the store must hold after `fresh` came in: neither the unknown nor the older overwrites.
 
-    A metric that nobody supplied this time stays, and keeps naming its older day in `field_sources`. A text
-    that the stock's own source supplies now no longer names the one that had filled it.
+    A metric that nobody supplied this time stays, and keeps naming its older day in `field_sources`; one that
+    came with an older day than the stored one's is not taken. A text that the stock's own source supplies now
+    no longer names the one that had filled it.
     """
     own = {name for name in TEXTS if getattr(fresh, name) is not None}
     kept_sources = {name: source for name, source in stored.field_sources.items() if name not in own}
+    older = _older(stored, fresh)
+    figures = {name: value for name, value in fresh.figures.items() if name not in older}
+    sources = {name: source for name, source in fresh.field_sources.items() if name not in older}
     return StockBasic(
         code=fresh.code,
         source=fresh.source,
@@ -232,7 +236,19 @@ def overlay(stored: StockBasic, fresh: StockBasic) -> StockBasic:
         industry=fresh.industry or stored.industry,
         market=fresh.market,
         list_date=fresh.list_date or stored.list_date,
-        trade_date=fresh.trade_date or stored.trade_date,
-        figures={**stored.figures, **fresh.figures},
-        field_sources={**kept_sources, **fresh.field_sources},
+        trade_date=max(fresh.trade_date or "", stored.trade_date or "") or None,
+        figures={**stored.figures, **figures},
+        field_sources={**kept_sources, **sources},
     )
+
+
+def _older(stored: StockBasic, fresh: StockBasic) -> frozenset[str]:
+    """The figures of `fresh` whose day is known and before the stored one's."""
+    days = {name: _day_of(source) for name, source in stored.field_sources.items()}
+    fresh_days = {name: _day_of(fresh.field_sources.get(name, "")) for name in fresh.figures}
+    return frozenset(name for name, day in fresh_days.items() if day and day < days.get(name, ""))
+
+
+def _day_of(source: str) -> str:
+    """The day in a label like "tushare:20260415"; empty where there is none."""
+    return source.partition(":")[2]

@@ -1,9 +1,9 @@
 """SyncStats as the JSON object that the API, the CLI and the stores share (mission, section 2)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from stocksync.domain.status import (
@@ -20,6 +20,8 @@ from stocksync.domain.status import (
     Trigger,
 )
 from stocksync.domain.stock import Dataset
+
+Part = TypeVar("Part", SourceCount, Progress, Attempt, Reject)
 
 MARKET_ZONE: Final = ZoneInfo("Asia/Shanghai")
 """The market's zone: every time on the wire carries its offset."""
@@ -79,8 +81,16 @@ def _value(member: Reason | Trigger | Phase | None) -> str | None:
     return None if member is None else member.value
 
 
+def _read(kind: type[Part], item: Mapping[str, Any]) -> Part:
+    """Build a part of a snapshot from the fields that this version knows."""
+    return kind(**{each.name: item[each.name] for each in fields(kind) if each.name in item})
+
+
 def from_wire(document: Mapping[str, Any]) -> SyncStats:
-    """Read a snapshot that `to_wire` wrote; computed fields are ignored."""
+    """Read a snapshot that `to_wire` wrote, also a newer version's: fields that are not known are ignored.
+
+    Raises KeyError, TypeError or ValueError for anything else.
+    """
     return SyncStats(
         job=Job(document["job"]),
         status=SyncStatus(document["status"]),
@@ -99,12 +109,12 @@ def from_wire(document: Mapping[str, Any]) -> SyncStats:
         errors=document["errors"],
         last_trade_date=document["last_trade_date"],
         data_sources_used=tuple(document["data_sources_used"]),
-        source_stats={name: SourceCount(**count) for name, count in document["source_stats"].items()},
+        source_stats={name: _read(SourceCount, count) for name, count in document["source_stats"].items()},
         message=document["message"],
-        progress=Progress(**document["progress"]),
+        progress=_read(Progress, document["progress"]),
         attempts=tuple(
-            Attempt(**{**item, "dataset": Dataset(item["dataset"]), "outcome": Outcome(item["outcome"])})
+            _read(Attempt, {**item, "dataset": Dataset(item["dataset"]), "outcome": Outcome(item["outcome"])})
             for item in document["attempts"]
         ),
-        rejects_sample=tuple(Reject(**item) for item in document["rejects_sample"]),
+        rejects_sample=tuple(_read(Reject, item) for item in document["rejects_sample"]),
     )

@@ -5,14 +5,11 @@ values in CNY, turnover and return on equity in percent.
 
 Left out on purpose: 市盈率-动态, which is neither pe nor pe_ttm; the lists' share counts, because Shenzhen's
 are of the A shares alone; the lists' industries, because they are coarse words of another classification
-that would come and go with the report's.
+that would come and go with the reports'. Those come with the return on equity.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
-from functools import partial
 from typing import Final
 
 from stocksync.domain.calendar import (
@@ -21,7 +18,6 @@ from stocksync.domain.calendar import (
     builtin_open_days,
     compact,
     days_with_final_figures,
-    latest_report_period,
     market_day,
 )
 from stocksync.domain.codes import Exchange, locate
@@ -30,12 +26,9 @@ from stocksync.domain.stock import DailyMetrics, Dataset, StockListing, known, l
 from stocksync.domain.wire import MARKET_ZONE
 from stocksync.errors import (
     BadRow,
-    SourceBanned,
     SourceEmpty,
-    SourceError,
     SourceNonsense,
     SourceNotFinal,
-    SourceRateLimited,
     SourceSkipped,
 )
 from stocksync.ports import Clock, Source
@@ -51,24 +44,6 @@ _PER_YI: Final = 100_000_000
 
 _RATES: Final = ("turnover_rate", "volume_ratio", "pb")
 _VALUES: Final = ("total_mv", "circ_mv")
-
-_REPORT_KEPT: Final = 600.0
-"""Seconds: the list and the return on equity of one run share one report."""
-
-_REFUSAL_KEPT: Final = 1800.0
-"""Seconds without asking for the report again after a ban; the list can do without."""
-
-_INDUSTRY_PATIENCE: Final = 30.0
-"""Seconds that the list waits for its industries."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Report:
-    """What came of asking for a report, and until when nobody asks again."""
-
-    until: float
-    rows: Sequence[Row] = ()
-    refusal: SourceError | None = None
 
 
 class AkshareSource:
@@ -86,8 +61,6 @@ class AkshareSource:
         self._worker = worker
         self._clock = clock
         self._as_of = as_of
-        self._reports: dict[date, _Report] = {}
-        self._reporting = asyncio.Lock()
 
     async def check(self) -> None:
         await self._worker.call("check")
@@ -98,8 +71,7 @@ class AkshareSource:
     async def stock_list(self) -> ListAnswer:
         answer = await self._worker.call("stock_list")
         failed = {Exchange(suffix): why["message"] for suffix, why in answer["failed"].items()}
-        industries = await self._industries()
-        read = await read_rows(answer["rows"], partial(_listing, industries=industries))
+        read = await read_rows(answer["rows"], _listing)
         if not read.items:
             raise SourceNonsense(f"交易所名单的 {len(answer['rows'])} 行数据全部无法识别")
         return ListAnswer(
@@ -128,12 +100,18 @@ class AkshareSource:
         )
 
     async def roe(self, period: date) -> RoeAnswer:
-        rows = await self._report(period)
-        read = await read_rows(rows, _roe)
-        values = {code: value for code, value in read.items if value is not None}
+        rows = await self._worker.call("report", compact(period))
+        read = await read_rows(rows, _reported)
+        values = {code: roe for code, roe, _ in read.items if roe is not None}
         if not values:
             raise SourceEmpty(f"业绩报表没有 {compact(period)} 的净资产收益率")
-        return RoeAnswer(source=self.name, period=period, values=values, dropped=len(rows) - len(values))
+        return RoeAnswer(
+            source=self.name,
+            period=period,
+            values=values,
+            industries={code: industry for code, _, industry in read.items if industry is not None},
+            dropped=len(rows) - len(values),
+        )
 
     async def aclose(self) -> None:
         await self._worker.aclose()
@@ -152,32 +130,6 @@ class AkshareSource:
         if self._as_of is None:
             return self._clock.now()
         return datetime.combine(self._as_of, time.max, MARKET_ZONE)
-
-    async def _industries(self) -> Mapping[str, str]:
-        """Give the industry by code; a list without industries is better than none."""
-        try:
-            async with asyncio.timeout(_INDUSTRY_PATIENCE):
-                rows = await self._report(latest_report_period(market_day(self._now())))
-        except (SourceError, TimeoutError):
-            return {}
-        return {row["code"]: row["industry"] for row in rows if row["industry"]}
-
-    async def _report(self, period: date) -> Sequence[Row]:
-        async with self._reporting:
-            kept = self._reports.get(period)
-            if kept is None or kept.until < self._clock.monotonic():
-                kept = await self._fetch_report(period)
-                self._reports = {period: kept}
-        if kept.refusal is not None:
-            raise type(kept.refusal)(str(kept.refusal))
-        return kept.rows
-
-    async def _fetch_report(self, period: date) -> _Report:
-        try:
-            rows = await self._worker.call("report", compact(period))
-        except (SourceBanned, SourceRateLimited) as exc:
-            return _Report(self._clock.monotonic() + _REFUSAL_KEPT, refusal=exc)
-        return _Report(self._clock.monotonic() + _REPORT_KEPT, rows)
 
 
 def build_akshare(settings: Settings, clock: Clock) -> Source:
@@ -203,7 +155,7 @@ def _days_ended(now: datetime) -> list[date]:
     return days_with_final_figures(builtin_open_days(today - timedelta(days=LOOK_BACK_DAYS), today), now)
 
 
-def _listing(row: Row, *, industries: Mapping[str, str]) -> StockListing:
+def _listing(row: Row) -> StockListing:
     code = row["code"]
     if locate(code).exchange != row["exchange"]:
         raise BadRow(code=code, field="exchange", value=row["exchange"], reason="交易所与代码不符")
@@ -211,7 +163,6 @@ def _listing(row: Row, *, industries: Mapping[str, str]) -> StockListing:
         code=code,
         name=row["name"],
         area=row["area"],
-        industry=industries.get(code),
         list_date=row["list_date"],
     )
 
@@ -226,6 +177,7 @@ def _metrics(row: Row) -> DailyMetrics:
     return DailyMetrics(code=code, **rates, **values)
 
 
-def _roe(row: Row) -> tuple[str, float | None]:
-    locate(row["code"])
-    return row["code"], known(row["roe"])
+def _reported(row: Row) -> tuple[str, float | None, str | None]:
+    code = row["code"]
+    locate(code)
+    return code, known(row["roe"]), listing(code=code, name=code, industry=row["industry"]).industry

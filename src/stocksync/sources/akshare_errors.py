@@ -31,7 +31,7 @@ def as_source_error(what: str, exc: Exception, *, empty: bool) -> SourceError:
     if isinstance(exc, requests.Timeout):
         return SourceTimeout(f"{what}没有在时限内给出完整应答")
     if isinstance(exc, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
-        if _has_cause(exc, RemoteDisconnected):
+        if has_cause(exc, RemoteDisconnected):
             return SourceBanned(f"{what}不作应答就断开连接（RemoteDisconnected），本机地址可能被封禁")
         return SourceUnreachable(f"{what}连接失败（{kind}）")
     if empty:
@@ -49,9 +49,9 @@ def _refusal(what: str, status: int) -> SourceError:
     return SourceNonsense(f"{what}应答异常（HTTP {status}）")
 
 
-def _has_cause(exc: BaseException, kind: type[BaseException]) -> bool:
+def has_cause(exc: BaseException, kind: type[BaseException]) -> bool:
     """Whether an error was caused by, or wraps as an argument, one of this kind."""
     if isinstance(exc, kind):
         return True
     inner = (arg for arg in (*exc.args, exc.__cause__) if isinstance(arg, BaseException))
-    return any(_has_cause(error, kind) for error in inner)
+    return any(has_cause(error, kind) for error in inner)

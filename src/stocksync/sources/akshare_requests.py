@@ -10,12 +10,15 @@ import io
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.client import RemoteDisconnected
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+
+from stocksync.sources.akshare_errors import has_cause
 
 TIMEOUT: Final = 15.0
 """Seconds of silence, while connecting or reading, after which an answer is given up."""
@@ -123,7 +126,9 @@ def _read(response: requests.Response, deadline: float) -> bytes:
 
 
 def _may_heal(exc: requests.RequestException) -> bool:
-    """Whether the transport failed. A time-out is not asked again: it was long enough by itself."""
+    """Whether the transport failed. A time-out was long enough by itself, and a ban is never hammered."""
+    if has_cause(exc, RemoteDisconnected):
+        return False
     if isinstance(exc, requests.HTTPError):
         return exc.response is not None and exc.response.status_code >= _SERVER_ERROR
     if isinstance(exc, requests.Timeout):

@@ -68,7 +68,7 @@ class TushareSource:
         )
         try:
             days = sorted(parse_compact(row["cal_date"]) for row in rows if int(row["is_open"]) == 1)
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, OverflowError) as exc:
             raise SourceNonsense("trade_cal 的日期格式异常") from exc
         if not days:
             raise SourceEmpty("trade_cal 没有返回任何交易日")

@@ -62,11 +62,13 @@ class TushareClient:
         Waits once through the limit of calls a minute; asks again after a transport failure.
         """
         rows: Rows = []
+        first: Sequence[Any] | None = None
         for _ in range(_MOST_PAGES):
             paging = {"limit": page, "offset": len(rows)} if page else {}
             items, more = await self._page(api, fields, {**params, **paging})
-            if items and rows and tuple(items[0]) == tuple(rows[-len(items)].values()):
+            if items and items[0] == first:
                 raise SourceNonsense(f"{api} 重复返回同一页")
+            first = items[0] if items else None
             async for item in cooperative(items):
                 rows.append(dict(zip(fields, item, strict=True)))
             if not items or not (more or len(items) == page):
@@ -148,7 +150,7 @@ def _decode(api: str, fields: Sequence[str], body: bytes) -> Page:
     try:
         answer = json.loads(body)
         code = answer["code"]
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise SourceNonsense(f"{api} 的应答不是 Tushare 的 JSON 格式") from exc
     if code != 0:
         raise _refusal(api, code, str(answer.get("msg") or ""))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from stocksync.aio import uninterrupted
 from stocksync.domain.status import COMPLETED, Reason, SyncStats, broken_invariants, fail
 from stocksync.errors import LeaseLost, RunFailed, StoreError
 from stocksync.ports import Clock, RunStore
@@ -34,24 +35,28 @@ class RunExecution:
     prepare: Callable[[], Awaitable[None]]
 
     async def carry_out(self) -> None:
-        """Run, and store how it ended. An edge of the house: no error escapes from here."""
+        """Run, and store how it ended, even if cancelled meanwhile. No error escapes from here: an edge."""
+        ended = await self._ended()
+        if ended is not None:
+            await uninterrupted(self._finish(self._truthful(ended)))
+
+    async def _ended(self) -> SyncStats | None:
+        """How the run ended; None where it is not this process's any more."""
         try:
             await self.prepare()
-            outcome = await self._outcome()
-            ended = outcome or self._failed(Reason.CANCELLED, "同步任务已被取消")
+            return await self._outcome() or self._failed(Reason.CANCELLED, "同步任务已被取消")
         except LeaseLost:
-            await self._give_way()
-            return
+            await uninterrupted(self._give_way())
+            return None
         except asyncio.CancelledError:
-            ended = self._failed(Reason.CANCELLED, "服务停止，同步任务已取消")
+            return self._failed(Reason.CANCELLED, "服务停止，同步任务已取消")
         except RunFailed as exc:
-            ended = self._failed(Reason(exc.reason), str(exc))
+            return self._failed(Reason(exc.reason), str(exc))
         except StoreError as exc:
-            ended = self._failed(Reason.STORE_UNAVAILABLE, f"数据库不可用，同步任务中止：{exc}")
+            return self._failed(Reason.STORE_UNAVAILABLE, f"数据库不可用，同步任务中止：{exc}")
         except Exception as exc:
             _log.exception("run %s broke", self.track.fence.run_id)
-            ended = self._failed(Reason.ERROR, f"内部错误（{type(exc).__name__}），详见服务日志")
-        await self._finish(self._truthful(ended))
+            return self._failed(Reason.ERROR, f"内部错误（{type(exc).__name__}），详见服务日志")
 
     async def _outcome(self) -> SyncStats | None:
         """Run the engine beside its heartbeat; None where somebody asked to cancel."""
@@ -86,7 +91,6 @@ class RunExecution:
         for _ in range(_FINISH_TRIES):
             try:
                 await self.runs.finish(self.track.fence, stats, journal)
-                await self.runs.prune(self.clock.now() - self.keep)
             except LeaseLost:
                 await self._give_way()
                 return
@@ -95,10 +99,18 @@ class RunExecution:
                 await self.clock.sleep(_RETRY_SECONDS)
             else:
                 self.board.publish(stats)
+                await self._prune()
                 return
         _log.error("gave up on storing the end of run %s; a rescue will close it", stats.run_id)
         message = "数据库不可用，无法保存同步结果"
         self.board.publish(fail(stats, at=self.clock.now(), reason=Reason.STORE_UNAVAILABLE, message=message))
+
+    async def _prune(self) -> None:
+        """Let old runs go; if that fails now, the next run does it."""
+        try:
+            await self.runs.prune(self.clock.now() - self.keep)
+        except StoreError as exc:
+            _log.warning("old runs could not be deleted: %s", exc)
 
     async def _give_way(self) -> None:
         """Stop owning the run: somebody took over, or the lease ran out and it must be closed as dead."""

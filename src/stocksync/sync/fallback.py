@@ -1,17 +1,27 @@
 """Asking the sources in order until one gives a complete answer, and remembering how each of them did."""
 
 import asyncio
+import logging
+import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Final, TypeVar
 
+from stocksync.domain.calendar import missing_days, tolerated_gaps
 from stocksync.domain.codes import Exchange, locate
 from stocksync.domain.merge import DailyAnswer, ListAnswer, RoeAnswer
 from stocksync.domain.status import Attempt, Outcome
 from stocksync.domain.stock import Dataset
-from stocksync.errors import SourceError, SourceIncomplete, SourceSkipped, SourceTimeout
+from stocksync.errors import SourceError, SourceIncomplete, SourceNonsense, SourceSkipped, SourceTimeout
 from stocksync.ports import Clock, Source
 from stocksync.sync.breaker import Breaker
+
+UNFORESEEN: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What an answer of a shape that nobody foresaw raises: that source's failure, not the run's."""
+
+_log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 Ask = Callable[[Source], Awaitable[Answer]]
@@ -91,6 +101,9 @@ class Panel:
                 return await ask(source)
         except TimeoutError as exc:
             raise SourceTimeout(f"{source.name} 在 {self.timeout:g} 秒内没有给出完整数据") from exc
+        except UNFORESEEN as exc:
+            _log.exception("%s could not read what its upstream sent", source.name)
+            raise SourceNonsense(f"{source.name} 的应答无法理解（{type(exc).__name__}）") from exc
 
 
 def _rows(answer: object) -> int:
@@ -107,6 +120,9 @@ def _rows(answer: object) -> int:
             return 0
 
 
+SLACK: Final = 3
+"""Stocks that the smallest exchange may lose between two syncs without a doubt about its list."""
+
 SHARES: Final = {Exchange.SSE: 0.42, Exchange.SZSE: 0.53, Exchange.BSE: 0.05}
 """What part of the market each exchange lists, roughly: 2,290, 2,880 and 280 of 5,450 in November 2025."""
 
@@ -122,8 +138,8 @@ def judge_list(
     """Refuse a list that is not the whole of what the source declares. Raises SourceIncomplete.
 
     Where the source says that it failed for an exchange, the others are judged by themselves: `minimum` in
-    proportion, and against `known`, what its last good lists named. A list that has nothing at all of an
-    exchange and is good otherwise can be used for the others too: somebody else may have it.
+    proportion, and against `known`, what its last good lists named. A list that has nothing or hardly
+    anything of one exchange and is good otherwise can be used for the others: somebody else may have it.
     """
     count = len(answer.listings)
     share = sum(SHARES[exchange] for exchange in answer.exchanges)
@@ -132,15 +148,21 @@ def judge_list(
         raise SourceIncomplete(_with_causes(f"股票列表只有 {count} 只，少于下限 {least}", answer))
     least = round(sum(known.get(exchange, 0) for exchange in answer.exchanges) * (1 - max_shrink))
     if count < least:
-        raise SourceIncomplete(
-            _with_causes(f"股票列表只有 {count} 只，比上次成功时缩水过多（下限 {least}）", answer)
-        )
-    present = answer.exchanges & {listing.exchange for listing in answer.listings}
-    missing = source.exchanges - present
-    if not missing:
+        text = f"股票列表只有 {count} 只，比上次成功时缩水过多（下限 {least}）"
+        raise SourceIncomplete(_with_causes(text, answer))
+    counts = Counter(listing.exchange for listing in answer.listings)
+    floors = {each: _floor(minimum * SHARES[each], known.get(each, 0), max_shrink) for each in Exchange}
+    whole = frozenset(each for each in answer.exchanges if counts[each] >= floors[each])
+    lacking = source.exchanges - whole
+    if not lacking:
         return answer, None
-    flaw = _with_causes(f"股票列表缺少{exchange_names(missing)}的股票", answer)
-    return replace(answer, exchanges=present), flaw
+    flaw = _with_causes(f"股票列表缺少{exchange_names(lacking)}的股票", answer)
+    return replace(answer, exchanges=whole), flaw
+
+
+def _floor(usual: float, known: int, max_shrink: float) -> int:
+    """How many stocks make an exchange's list one: half of its usual part, and hardly less than last time."""
+    return max(1, round(usual / 2), math.floor(known * (1 - max_shrink)) - SLACK)
 
 
 def _with_causes(text: str, answer: ListAnswer) -> str:
@@ -151,6 +173,13 @@ def _with_causes(text: str, answer: ListAnswer) -> str:
 def exchange_names(exchanges: frozenset[Exchange]) -> str:
     """Name exchanges for people, in a fixed order."""
     return "、".join(exchange.full_name for exchange in Exchange if exchange in exchanges)
+
+
+def judge_calendar(open_days: Sequence[date], start: date, end: date) -> None:
+    """Refuse a calendar with holes: an old day would be taken for the newest. Raises SourceIncomplete."""
+    missing = missing_days(open_days, start, end)
+    if len(missing) > tolerated_gaps(start, end):
+        raise SourceIncomplete(f"交易日历缺少 {len(missing)} 个交易日，最近的是 {missing[-1].isoformat()}")
 
 
 def judge_daily(source: Source, answer: DailyAnswer, *, listed: frozenset[str], coverage: float) -> None:

@@ -22,7 +22,7 @@ from stocksync.errors import SourceEmpty, SourceError, SourceIncomplete
 from stocksync.ports import Clock, Source, Store
 from stocksync.settings import Settings
 from stocksync.sync.breaker import Breaker
-from stocksync.sync.fallback import Panel, accept, judge_daily, judge_list
+from stocksync.sync.fallback import Panel, accept, judge_calendar, judge_daily, judge_list
 from stocksync.sync.tracker import RunTracker
 
 MOST_DAYS_BACK: Final = 5
@@ -77,13 +77,18 @@ class Fetch:
         now = self._market_now()
         today = market_day(now)
         start = today - timedelta(days=LOOK_BACK_DAYS)
+
+        async def judge(_source: Source, answer: Sequence[date]) -> tuple[Sequence[date], None]:
+            judge_calendar(answer, start, today)
+            return [day for day in answer if start <= day <= today], None
+
         answer = await self._panel().first(
-            Dataset.TRADE_DATE, lambda source: source.open_days(start, today), accept
+            Dataset.TRADE_DATE, lambda source: source.open_days(start, today), judge
         )
         if answer is None:
             answer = await self._calendar_without_sources(start, today)
         else:
-            await self.store.calendar.keep(start, max(answer), answer)
+            await self.store.calendar.keep(start, today, answer)
         return days_with_final_figures(answer, now)
 
     async def _calendar_without_sources(self, start: date, today: date) -> Sequence[date]:

@@ -3,11 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from stocksync.errors import StoreError
 from stocksync.ports import Clock, RunStore
 from stocksync.sync.board import StatusBoard
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 SWEEP_SECONDS: Final = 0.5
 """How often a process looks for a run whose lease ran out."""
@@ -24,6 +27,7 @@ class StoreFollower:
         self._runs = runs
         self._board = board
         self._clock = clock
+        self._lost_at: datetime | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -46,9 +50,10 @@ class StoreFollower:
             try:
                 await follow()
             except StoreError as exc:
-                if self._board.get().stale_since is None:
+                if self._lost_at is None:
                     _log.warning("the store is out of reach: %s", exc)
-                    self._board.mark_stale(self._clock.now())
+                    self._lost_at = self._clock.now()
+                self._board.mark_stale(self._lost_at)
                 await self._clock.sleep(_RETRY_SECONDS)
 
     async def _follow(self) -> None:
@@ -65,6 +70,7 @@ class StoreFollower:
             await self._clock.sleep(SWEEP_SECONDS)
 
     def _back(self) -> None:
-        if self._board.get().stale_since is not None:
-            _log.info("the store is back")
-            self._board.mark_stale(None)
+        if self._lost_at is not None:
+            _log.warning("the store is back")
+            self._lost_at = None
+        self._board.mark_stale(None)

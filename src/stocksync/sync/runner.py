@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
+from stocksync.aio import uninterrupted
 from stocksync.audit import Actor, OperationLogCreate, OperationLogService
 from stocksync.domain.status import COMPLETED, Job, SyncStats, Trigger, begin
 from stocksync.domain.wire import MARKET_ZONE
@@ -14,6 +15,7 @@ from stocksync.errors import (
     NoRunInProgress,
     RunInProgress,
     RunNotFound,
+    StoreUnavailable,
     UnknownSource,
 )
 from stocksync.ports import Clock, Fence, Journal, Source, Store
@@ -69,6 +71,7 @@ class MultiSourceBasicsSyncService:
         self._settings = settings
         self._lease = timedelta(seconds=settings.rescue_seconds * _LEASE_SHARE)
         self._runs: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
         self._follower = StoreFollower(store.runs, self.board, clock)
 
     async def open(self) -> None:
@@ -79,9 +82,10 @@ class MultiSourceBasicsSyncService:
 
     async def aclose(self) -> None:
         """Cancel this process's run, store that, and stop following. Idempotent."""
+        self._closing.set()
         for task in self._runs:
             task.cancel()
-        await asyncio.gather(*self._runs)
+        await asyncio.gather(*self._runs, return_exceptions=True)
         await self._follower.aclose()
 
     async def get_status(self, job: Job | None = None) -> SyncStats:
@@ -100,9 +104,12 @@ class MultiSourceBasicsSyncService:
 
     async def start(self, request: RunRequest) -> Started:
         """Start a run, or tell which one goes on; always recorded. Raises UnknownSource, StoreError."""
+        if self._closing.is_set():
+            raise StoreUnavailable("服务正在停止，不接受新的同步任务")
         try:
             sources = self._ordered(request)
-            tracker = await self._acquire(request)
+            # Once the slot is taken somebody must run, or it would stay taken: no cancellation in between.
+            tracker, cancelled = await uninterrupted(self._acquire(request))
         except RunInProgress as exc:
             await self._record(request, error=str(exc))
             return Started(await self._refresh(), accepted=False)
@@ -111,7 +118,11 @@ class MultiSourceBasicsSyncService:
             raise
         task = asyncio.create_task(self._execution(tracker, sources, request).carry_out())
         self._runs.add(task)
+        if self._closing.is_set() or cancelled is not None:
+            task.cancel()
         task.add_done_callback(self._runs.discard)
+        if cancelled is not None:
+            raise cancelled
         return Started(tracker.stats, accepted=True)
 
     async def wait(self, run: SyncStats, *, seconds: float | None) -> SyncStats:

@@ -9,6 +9,7 @@ from stocksync.domain.stock import Dataset, DataSourcePriority
 from stocksync.domain.wire import MARKET_ZONE
 from stocksync.errors import SourceError, UnknownSource
 from stocksync.ports import Clock, HealthStore, Source, SourceHealth
+from stocksync.sync.fallback import UNFORESEEN
 
 CHECK_SECONDS: Final = 10.0
 """How long a connectivity test may take."""
@@ -59,20 +60,35 @@ class SourceMonitor:
         """Every source in order of trust, from the last minute's test; one caller tests for all who wait."""
         async with self._turn:
             if self._clock.monotonic() - self._kept_at > CACHE_SECONDS:
-                self._kept = tuple(await self.test())
+                self._kept = tuple(await self._look())
                 self._kept_at = self._clock.monotonic()
             return self._kept
 
     async def test(self, name: str | None = None) -> Sequence[SourceReport]:
         """Make a real call to every source, or to one, side by side. Raises UnknownSource, StoreError."""
         if name is not None and name not in self._sources:
-            raise UnknownSource(f"未知或未启用的数据源：{name}。可用的数据源：{'、'.join(self._sources)}")
+            usable = "、".join(self._sources)
+            raise UnknownSource(f"未知或未启用的数据源：{name}。可用的数据源：{usable}")
         wanted = [self._sources[name]] if name else list(self._sources.values())
-        cooling = [health for health in await self._health.all() if self._cools(health)]
+        cooling = await self._cooling()
         messages = await asyncio.gather(*(_check(source) for source in wanted))
         return [
             self._report(source, message, cooling) for source, message in zip(wanted, messages, strict=True)
         ]
+
+    async def _look(self) -> Sequence[SourceReport]:
+        """Test what may be asked: not a source that cools down for the list or the daily data."""
+        cooling = await self._cooling()
+        resting = {each.source: each for each in cooling if each.dataset in _ESSENTIAL}
+        asked = [source for name, source in self._sources.items() if name not in resting]
+        messages = dict(zip(asked, await asyncio.gather(*map(_check, asked)), strict=True))
+        return [
+            self._report(source, messages.get(source) or _resting(resting.get(name)), cooling)
+            for name, source in self._sources.items()
+        ]
+
+    async def _cooling(self) -> Sequence[SourceHealth]:
+        return [health for health in await self._health.all() if self._cools(health)]
 
     async def current(self) -> SourceReport | None:
         """The source that the next run would begin with: the first one that answers."""
@@ -116,8 +132,16 @@ async def _check(source: Source) -> str | None:
         return str(exc)
     except TimeoutError:
         return f"{CHECK_SECONDS:g} 秒内没有应答"
+    except UNFORESEEN as exc:
+        return f"应答无法理解（{type(exc).__name__}）"
     return None
 
+
+def _resting(health: SourceHealth | None) -> str | None:
+    return None if health is None else _cooling_line(health)
+
+
+_ESSENTIAL: Final = frozenset({Dataset.STOCK_LIST, Dataset.DAILY_DATA})
 
 _DATASETS: Final = {
     Dataset.STOCK_LIST: "股票列表",

@@ -1,10 +1,11 @@
 """How one run stands while it goes on: counters, log lines, and the steps that publish them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
+from stocksync.aio import uninterrupted
 from stocksync.domain.merge import Listed
 from stocksync.domain.status import (
     PHASES,
@@ -18,13 +19,13 @@ from stocksync.domain.status import (
     SyncStats,
 )
 from stocksync.domain.stock import Dataset
-from stocksync.errors import StoreUnavailable
+from stocksync.errors import StoreError, StoreUnavailable
 from stocksync.ports import Clock, Fence, Journal, RunEvent, UpsertCount
 
 TICK_SECONDS: Final = 0.15
 """A step at least this often, so that a reader sees a run move every 200 ms."""
 
-Persist = Callable[[Fence, SyncStats, Journal], Awaitable[bool]]
+Persist = Callable[[Fence, SyncStats, Journal], Coroutine[Any, Any, bool]]
 """Stores and shows one step; tells whether somebody asked to cancel. Raises LeaseLost, StoreError."""
 
 
@@ -123,10 +124,13 @@ class RunTracker:
             stats = self._next(self.stats)
             journal = self._take_journal()
             try:
-                self.cancel_requested |= await self._persist(self.fence, stats, journal)
-            except BaseException:
+                asked, cancelled = await uninterrupted(self._persist(self.fence, stats, journal))
+            except StoreError:
                 self._events[:0], self._rejects[:0] = journal.events, journal.rejects  # for the next try
                 raise
+            self.cancel_requested |= asked
+            if cancelled is not None:
+                raise cancelled
 
     async def tick(self, *, patience: float) -> None:
         """Take a step every TICK_SECONDS until somebody asks to cancel. Raises LeaseLost.

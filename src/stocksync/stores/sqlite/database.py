@@ -153,6 +153,8 @@ def _transact(connection: sqlite3.Connection, begin: str, work: Work[Result]) ->
             raise
     except sqlite3.Error as exc:
         raise translated(exc) from exc
+    except (UnicodeError, OverflowError) as exc:
+        raise StoreInvalid(f"数据库无法保存该值：{exc}") from exc
     return result
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from stocksync.ports import OperationLog
 from stocksync.stores.sqlite.database import NOW, Database
-from stocksync.stores.text import storable_json
+from stocksync.stores.text import storable, storable_json
 
 
 class SqliteOperationLogStore:
@@ -30,17 +30,13 @@ class SqliteOperationLogStore:
                 (
                     log_id,
                     log.timestamp.timestamp(),
-                    log.action_type,
-                    log.action,
+                    storable(log.action_type),
+                    storable(log.action),
                     int(log.success),
                     storable_json(log.details),
-                    log.error_message,
+                    _text(log.error_message),
                     log.duration_ms,
-                    log.user_id,
-                    log.username,
-                    log.ip_address,
-                    log.user_agent,
-                    log.session_id,
+                    *map(_text, (log.user_id, log.username, log.ip_address, log.user_agent, log.session_id)),
                     log.run_id,
                 ),
             )
@@ -69,8 +65,12 @@ def complete_record(
     db.execute(
         "UPDATE operation_logs SET duration_ms = ?, error_message = ?, "
         "details = json_set(details, '$.outcome', ?) WHERE run_id = ?",
-        (elapsed_ms, error, outcome, run_id),
+        (elapsed_ms, _text(error), outcome, run_id),
     )
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else storable(text)
 
 
 def _log(row: tuple[Any, ...]) -> OperationLog:

@@ -10,7 +10,7 @@ from typing import Final
 
 from stocksync.domain.status import Job, Reason, Reject, SyncStats, fail, recount
 from stocksync.domain.wire import from_wire, to_wire
-from stocksync.errors import RunInProgress
+from stocksync.errors import RunInProgress, StoreInvalid
 from stocksync.ports import Fence, Journal, RunEvent
 from stocksync.stores.sqlite.database import Database
 from stocksync.stores.sqlite.logs import complete_record
@@ -158,7 +158,10 @@ class SqliteRunStore:
 
 
 def _load(document: str) -> SyncStats:
-    return from_wire(json.loads(document))
+    try:
+        return from_wire(json.loads(document))
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise StoreInvalid(f"数据库中的同步状态无法识别（{type(exc).__name__}）") from exc
 
 
 def _run(db: sqlite3.Connection, run_id: str) -> SyncStats | None:
