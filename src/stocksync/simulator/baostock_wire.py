@@ -16,12 +16,13 @@ import re
 import socket
 import struct
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from stocksync.simulator.http import DRIP_SECONDS, Delivery
+from stocksync.simulator.sockets import serve_connections
 
 SPLIT: Final = "\x01"
 END: Final = b"<![CDATA[]]>\n"
@@ -108,39 +109,13 @@ class Session(Protocol):
         ...
 
 
-@asynccontextmanager
-async def serve(open_session: Callable[[], Session], *, host: str, port: int) -> AsyncIterator[int]:
-    """Serve until the context ends, and yield the port that was bound (0 picks a free one).
-
-    Leaving ends at once, whatever connections hang or drip.
-    """
-    open_connections: set[asyncio.Task[None]] = set()
+def serve(open_session: Callable[[], Session], *, host: str, port: int) -> AbstractAsyncContextManager[int]:
+    """Serve until the context ends; gives the port that was bound (0 picks a free one)."""
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await _Connection(reader, writer, open_session()).run()
-        except OSError:
-            pass  # the client went away, which is its right
-        finally:
-            writer.close()
+        await _Connection(reader, writer, open_session()).run()
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not server.is_serving():  # it came in while the server was closing
-            writer.transport.abort()
-            return
-        task = asyncio.create_task(converse(reader, writer))
-        open_connections.add(task)
-        task.add_done_callback(open_connections.discard)
-
-    server = await asyncio.start_server(accept, host, port)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in open_connections:
-            task.cancel()
-        await asyncio.gather(*open_connections, return_exceptions=True)
-        await server.wait_closed()
+    return serve_connections(converse, host=host, port=port)
 
 
 class _Connection:

@@ -6,14 +6,16 @@ A web framework would repair or hide exactly what the faults must show: resets, 
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final
 
 import h11
+
+from stocksync.simulator.sockets import serve_connections
 
 BODY_LIMIT: Final = 1024 * 1024
 DRIP_SECONDS: Final = 0.2
@@ -63,40 +65,13 @@ class Response:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-@asynccontextmanager
-async def serve(handler: Handler, *, host: str, port: int) -> AsyncIterator[int]:
-    """Serve until the context ends, and yield the port that was bound (0 picks a free one).
-
-    Leaving ends at once, whatever connections hang or drip.
-    """
-    open_connections: set[asyncio.Task[None]] = set()
+def serve(handler: Handler, *, host: str, port: int) -> AbstractAsyncContextManager[int]:
+    """Serve until the context ends; gives the port that was bound (0 picks a free one)."""
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await _Connection(reader, writer, handler).run()
-        except OSError:
-            pass  # the client went away, which is its right
-        finally:
-            writer.close()
+        await _Connection(reader, writer, handler).run()
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not server.is_serving():  # it came in while the server was closing
-            writer.transport.abort()
-            return
-        # A task of our own: asyncio 3.11 logs the cancellation of one that it made itself as an error.
-        task = asyncio.create_task(converse(reader, writer))
-        open_connections.add(task)
-        task.add_done_callback(open_connections.discard)
-
-    server = await asyncio.start_server(accept, host, port)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in open_connections:
-            task.cancel()
-        await asyncio.gather(*open_connections, return_exceptions=True)
-        await server.wait_closed()
+    return serve_connections(converse, host=host, port=port)
 
 
 class _Connection:

@@ -16,7 +16,7 @@ from stocksync.errors import BadRow, OutOfScope, SourceEmpty, SourceNonsense, So
 from stocksync.ports import Clock, Source
 from stocksync.settings import Settings
 from stocksync.sources.isolation import Caller, worker_for
-from stocksync.sources.rows import Row, read_rows
+from stocksync.sources.rows import Row, read_rows, require_usable
 
 _STOCK: Final = "1"
 _LISTED: Final = "1"
@@ -53,7 +53,7 @@ class BaostockSource:
     async def stock_list(self) -> ListAnswer:
         rows = _rows(await self._worker.call("stock_list"))
         read = await read_rows(rows, _listing)
-        _check_usable("query_stock_basic", rows, read.items)
+        require_usable("query_stock_basic", rows, read.items)
         return ListAnswer(
             source=self.name,
             exchanges=self.exchanges,
@@ -69,7 +69,7 @@ class BaostockSource:
         if any(row["date"] != day.isoformat() for row in rows):
             raise SourceNonsense(f"应答中混有 {day.isoformat()} 以外日期的数据")
         read = await read_rows(rows, _metrics)
-        _check_usable("query_daily", rows, read.items)
+        require_usable("query_daily", rows, read.items)
         return DailyAnswer(
             source=self.name,
             day=day,
@@ -93,13 +93,6 @@ def build_baostock(settings: Settings, clock: Clock) -> Source:  # noqa: ARG001 
 def _rows(table: Mapping[str, Sequence[Any]]) -> list[Row]:
     """Name the values of a table as baostock_worker gives it, whose rows are as long as its fields."""
     return [dict(zip(table["fields"], row, strict=True)) for row in table["rows"]]
-
-
-def _check_usable(api: str, rows: Sequence[Row], items: Sequence[object]) -> None:
-    if not rows:
-        raise SourceEmpty(f"{api} 没有返回任何数据")
-    if not items:
-        raise SourceNonsense(f"{api} 的 {len(rows)} 行数据全部无法识别")
 
 
 def _code(row: Row) -> str:

@@ -1,12 +1,12 @@
 """From an upstream's rows to values: read each, reject the bad ones by name, drop what is out of scope."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from stocksync.aio import cooperative
 from stocksync.domain.status import Reject
-from stocksync.errors import BadRow, OutOfScope
+from stocksync.errors import BadRow, OutOfScope, SourceEmpty, SourceNonsense
 
 Item = TypeVar("Item")
 Row = Mapping[str, Any]
@@ -34,3 +34,11 @@ async def read_rows(rows: Iterable[Row], build: Callable[[Row], Item]) -> Read[I
         except BadRow as exc:
             rejects.append(Reject(code=exc.stock_code, field=exc.field, value=exc.value, reason=exc.reason))
     return Read(items=tuple(items), rejects=tuple(rejects), dropped=dropped)
+
+
+def require_usable(api: str, rows: Sequence[Row], items: Sequence[object]) -> None:
+    """Raise SourceEmpty where nothing came, SourceNonsense where none of what came could be read."""
+    if not rows:
+        raise SourceEmpty(f"{api} 没有返回任何数据")
+    if not items:
+        raise SourceNonsense(f"{api} 的 {len(rows)} 行数据全部无法识别")

@@ -15,7 +15,7 @@ from stocksync.domain.stock import TEXTS, DailyMetrics, Dataset, StockListing, k
 from stocksync.errors import BadRow, SourceEmpty, SourceNonsense
 from stocksync.ports import Clock, Source
 from stocksync.settings import Settings
-from stocksync.sources.rows import Row, read_rows
+from stocksync.sources.rows import Row, read_rows, require_usable
 from stocksync.sources.tushare_wire import PAGE, TushareClient
 
 _LIST_FIELDS: Final = (
@@ -77,9 +77,7 @@ class TushareSource:
     async def stock_list(self) -> ListAnswer:
         rows = await self._client.query("stock_basic", fields=_LIST_FIELDS, list_status="L")
         read = await read_rows(rows, _listing)
-        if not rows:
-            raise SourceEmpty("stock_basic 没有返回任何股票")
-        _check_usable("stock_basic", rows, read.items)
+        require_usable("stock_basic", rows, read.items)
         return ListAnswer(
             source=self.name,
             exchanges=self.exchanges,
@@ -96,7 +94,7 @@ class TushareSource:
         read = await read_rows(rows, _metrics)
         if not rows:
             raise SourceEmpty(f"daily_basic 尚未发布 {compact(day)} 的数据")
-        _check_usable("daily_basic", rows, read.items)
+        require_usable("daily_basic", rows, read.items)
         return DailyAnswer(
             source=self.name,
             day=day,
@@ -130,11 +128,6 @@ def build_tushare(settings: Settings, clock: Clock) -> Source:
         call_timeout=settings.call_timeout,
     )
     return TushareSource(client)
-
-
-def _check_usable(api: str, rows: Sequence[Row], items: Sequence[object]) -> None:
-    if not items:
-        raise SourceNonsense(f"{api} 的 {len(rows)} 行数据全部无法识别")
 
 
 def _check_day(rows: Sequence[Row], field: str, day: date) -> None:
