@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from harness import free_port, memory_mib, process
+from stocksync.api.application import keep_collections_short
 from stocksync.app import open_app
 from stocksync.settings import load_settings
 
@@ -53,8 +54,10 @@ async def longest_block(folder: str) -> tuple[float, float]:
             store=f"sqlite:///{folder}/l.db",
             tushare_url=f"http://127.0.0.1:{port}",
             tushare_token="simulated-token",
+            sources="tushare",
         )
         async with open_app(settings) as app:
+            keep_collections_short()  # as the server does
             for gaps, work in ((idle, asyncio.sleep(1)), (busy, app.service.run_full_sync())):
                 watcher = asyncio.create_task(watch(gaps))
                 await work

@@ -82,6 +82,7 @@ def main() -> None:
         environment = {
             "STOCKSYNC_TUSHARE_URL": url,
             "STOCKSYNC_TUSHARE_TOKEN": "simulated-token",
+            "STOCKSYNC_SOURCES": "tushare",
             "STOCKSYNC_STORE": f"sqlite:///{folder}/bench.db",
         }
         serve = ["-m", "stocksync", "serve", "--port", str(port)]

@@ -1,5 +1,6 @@
 """From settings to an ASGI application: the gateway in front, one router a family behind it."""
 
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -36,6 +37,7 @@ def create_api(settings: Settings, *, opener: OpenApp = open_app) -> Gateway:
         async with opener(settings) as app:
             view = StatusView(app.service.board)
             gateway.status = view
+            keep_collections_short()
             with on_stop_signal(view.close):
                 yield State(app=app, status=view)
             view.close()
@@ -61,6 +63,12 @@ def create_api(settings: Settings, *, opener: OpenApp = open_app) -> Gateway:
         api.include_router(router)
     gateway.application = api
     return gateway
+
+
+def keep_collections_short() -> None:
+    """Leave what was made at the start out of later garbage collections: it would cost 20 ms at a time."""
+    gc.collect()
+    gc.freeze()
 
 
 def from_environment() -> Gateway:

@@ -223,11 +223,14 @@ def overlay(stored: StockBasic, fresh: StockBasic) -> StockBasic:
     came with an older day than the stored one's is not taken. A text that the stock's own source supplies now
     no longer names the one that had filled it.
     """
-    own = {name for name in TEXTS if getattr(fresh, name) is not None}
-    kept_sources = {name: source for name, source in stored.field_sources.items() if name not in own}
+    kept_sources, figures, sources = stored.field_sources, fresh.figures, fresh.field_sources
+    own = {name for name in TEXTS if name in kept_sources and getattr(fresh, name) is not None}
+    if own:
+        kept_sources = {name: source for name, source in kept_sources.items() if name not in own}
     older = _older(stored, fresh)
-    figures = {name: value for name, value in fresh.figures.items() if name not in older}
-    sources = {name: source for name, source in fresh.field_sources.items() if name not in older}
+    if older:
+        figures = {name: value for name, value in figures.items() if name not in older}
+        sources = {name: source for name, source in sources.items() if name not in older}
     return StockBasic(
         code=fresh.code,
         source=fresh.source,
@@ -244,9 +247,13 @@ def overlay(stored: StockBasic, fresh: StockBasic) -> StockBasic:
 
 def _older(stored: StockBasic, fresh: StockBasic) -> frozenset[str]:
     """The figures of `fresh` whose day is known and before the stored one's."""
-    days = {name: _day_of(source) for name, source in stored.field_sources.items()}
-    fresh_days = {name: _day_of(fresh.field_sources.get(name, "")) for name in fresh.figures}
-    return frozenset(name for name, day in fresh_days.items() if day and day < days.get(name, ""))
+    # No stored daily figure is newer than the row's trade date: on a newer day only roe needs a look.
+    newer_day = (fresh.trade_date or "") >= (stored.trade_date or "")
+    names = ("roe",) if newer_day else tuple(fresh.figures)
+    days = {name: _day_of(fresh.field_sources.get(name, "")) for name in names}
+    return frozenset(
+        name for name, day in days.items() if day and day < _day_of(stored.field_sources.get(name, ""))
+    )
 
 
 def _day_of(source: str) -> str:

@@ -5,6 +5,7 @@ the error code and needs pandas.
 """
 
 import asyncio
+import importlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -124,14 +125,21 @@ class TushareClient:
     async def _client(self) -> httpx.AsyncClient:
         async with self._opening:
             if self._http is None:
-                # Reading the certificates takes some 60 ms, which the event loop does not have. And httpx's
-                # read time-out never ends a slow drip: the deadline is the one around the call.
-                self._http = await asyncio.to_thread(httpx.AsyncClient, timeout=None)
+                self._http = await asyncio.to_thread(_open_http)
             return self._http
 
     def _address(self, api: str) -> str:
         """A base with a path takes the API's name as its last part; a bare host wants it in the body only."""
         return f"{self._url}/{api}" if httpx.URL(self._url).path not in {"", "/"} else f"{self._url}/"
+
+
+def _open_http() -> httpx.AsyncClient:
+    """Make the client. Work for a thread: certificates and first imports take some 80 ms.
+
+    No time-out of httpx's own: its read time-out never ends a slow drip, the deadline around the call does.
+    """
+    importlib.import_module("anyio")  # httpcore imports it with the first request, on the event loop
+    return httpx.AsyncClient(timeout=None)  # noqa: S113 - see above
 
 
 def _check_http(api: str, status: int) -> None:
