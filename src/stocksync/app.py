@@ -44,4 +44,5 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         monitor = SourceMonitor(
             sources, store.health, clock, token_source="env" if settings.tushare_token else None
         )
+        stack.push_async_callback(monitor.aclose)
         yield App(settings=settings, store=store, service=service, audit=audit, monitor=monitor)

@@ -31,7 +31,8 @@
     └── RequestRefused           an HTTP request that is turned away
         ├── HostRefused          a Host header that is not allowed (DNS rebinding)
         ├── OriginRefused        a page of another origin (cross-site request)
-        ├── BodyRefused          a body that is not JSON, or too large
+        ├── BodyRefused          a body that is not JSON
+        ├── BodyTooLarge         a body larger than any request needs
         └── TooManyWaiting       more long polls than this process will hold
 
 `code` is stable and public: it stands in HTTP problems, in exit codes and in logs. Messages are for
@@ -255,9 +256,15 @@ class OriginRefused(RequestRefused):
 
 
 class BodyRefused(RequestRefused):
-    """A request body that is not JSON, or too large."""
+    """A request body that is not JSON."""
 
     code = "body_refused"
+
+
+class BodyTooLarge(RequestRefused):
+    """A request body larger than any request needs."""
+
+    code = "body_too_large"
 
 
 class TooManyWaiting(RequestRefused):

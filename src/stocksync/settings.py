@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from stocksync.errors import SettingsInvalid
 
 _MASK = "******"
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+_CREDENTIALS = re.compile(r"//[^/\s]+@")
 """The user:password of a URL."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -32,7 +32,7 @@ class Settings(BaseSettings):
 
     store: str = Field(default_factory=default_store)
     """URL of the store: sqlite:///path/to/file.db"""
-    sources: Names = ("tushare", "akshare", "baostock")
+    sources: Names = Field(default=("tushare", "akshare", "baostock"), min_length=1)
     """The sources in order of trust; absent = off."""
     tushare_token: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("STOCKSYNC_TUSHARE_TOKEN", "TUSHARE_TOKEN")
@@ -75,6 +75,21 @@ class Settings(BaseSettings):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Host names without a port: any port is meant."""
+        return tuple(name.lower().partition(":")[0] for name in value)
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Origins as browsers send them. A star would let every page of the web start a sync."""
+        origins = tuple(origin.lower().rstrip("/") for origin in value)
+        if any("://" not in origin for origin in origins):
+            raise ValueError("应为 https://主机名 的形式，不接受 *")
+        return origins
 
     @field_validator("log_level")
     @classmethod

@@ -162,6 +162,49 @@ async def test_only_our_own_names_and_pages_are_served(http: httpx.AsyncClient) 
     checked_problem(own, 409, "no_run_in_progress")
 
 
+async def test_odd_requests_are_problems_and_never_our_fault(http: httpx.AsyncClient) -> None:
+    odd_origin = await http.post(CANCEL, headers={"Origin": "http://[bad"})
+    checked_problem(odd_origin, 403, "origin_refused")
+    for host in ("[::1]evil.example", "localhost:80@evil", "[::1", "localhost:x", ""):
+        answer = await http.get("/livez", headers={"Host": host})
+        assert answer.status_code in {400, 403}, host
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b'{"source_name": "'
+        for _ in range(64):
+            yield b"x" * 65_536
+        yield b'"}'
+
+    json = {"Content-Type": "application/json"}
+    large = await http.post("/api/sync/multi-source/test-sources", content=endless(), headers=json)
+    assert large.status_code in {400, 413}
+    said = await http.post(CANCEL, content=b"x" * 2_000_000, headers=json)
+    checked_problem(said, 413, "body_too_large")
+
+
+async def test_clients_that_left_leave_their_places(running: ServerProcess, http: httpx.AsyncClient) -> None:
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=running.url, timeout=60, limits=limits) as crowd:
+        waiting = [
+            asyncio.create_task(crowd.get(STATUS, params={"wait": 50, "since_revision": 9}))
+            for _ in range(256)
+        ]
+        await asyncio.sleep(1.5)
+        full = await http.get(STATUS, params={"wait": 1, "since_revision": 9})
+        checked_problem(full, 503, "too_many_waiting")
+        assert full.headers["retry-after"]
+        checked(await http.get(STATUS), 200)
+        started = checked(await http.post(RUN, params={"wait": 5}), 202)
+        assert started["status"] == "running", "what was started is said, even where nobody can wait"
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    deadline = time.monotonic() + 10
+    while (await http.get(STATUS, params={"wait": 0.1, "since_revision": 2**60})).status_code != 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+
+
 async def test_credentials_of_a_foreign_front_end_are_ignored(http: httpx.AsyncClient) -> None:
     answer = await http.get(STATUS, headers={"Authorization": "Bearer x", "Cookie": "session=1"})
     checked(answer, 200)

@@ -55,6 +55,18 @@ async def test_calls_at_once_have_a_process_each(pool: WorkerPool) -> None:
     assert len(set(pids)) == 3
 
 
+async def test_a_crowd_waits_for_a_place(pool: WorkerPool) -> None:
+    pids = await asyncio.gather(*(pool.call("own_pid") for _ in range(20)))
+    assert len(set(pids)) <= 3
+
+
+async def test_a_worker_sees_none_of_our_secrets(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUSHARE_TOKEN", "canary")
+    monkeypatch.setenv("STOCKSYNC_TUSHARE_TOKEN", "canary")
+    pid = await pool.call("own_pid")
+    assert b"canary" not in await asyncio.to_thread(Path(f"/proc/{pid}/environ").read_bytes)
+
+
 @pytest.mark.parametrize("mischief", ["hang", "spin"])
 async def test_a_call_that_does_not_end_is_killed_by_its_deadline(pool: WorkerPool, mischief: str) -> None:
     pid = await pool.call("own_pid")

@@ -48,6 +48,7 @@ def create_api(settings: Settings, *, opener: OpenApp = open_app) -> Gateway:
         description=_DESCRIPTION,
         lifespan=lifespan,
         openapi_url="/openapi.json",
+        redirect_slashes=False,
     )
     if settings.allowed_origins:
         api.add_middleware(

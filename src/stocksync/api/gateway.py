@@ -5,15 +5,15 @@ framework, no I/O. Every other request goes on to the application.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stocksync.api.problems import problem_response
 from stocksync.api.view import STATUS_PATHS, StatusView
-from stocksync.errors import BodyRefused, HostRefused, OriginRefused, RequestRefused
+from stocksync.errors import BodyRefused, BodyTooLarge, HostRefused, OriginRefused, RequestRefused
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_BODY_BYTES: Final = 1_048_576
@@ -56,7 +56,7 @@ class Gateway:
         except RequestRefused as exc:
             await problem_response(exc, scope["path"])(scope, receive, send)
         else:
-            await self.application(scope, receive, send)
+            await self.application(scope, _limited(receive), send)
 
     def _check(self, scope: Scope, host: bytes, origin: bytes) -> None:
         if host not in self._good_hosts:
@@ -79,12 +79,12 @@ class Gateway:
         """Refuse what another site's page could send for its reader: foreign origin, form-encoded body."""
         if origin:
             text = origin.decode("latin-1").lower()
-            if text not in self._origins and urlsplit(text).netloc != host.decode("latin-1").lower():
+            if text not in self._origins and text.partition("://")[2] != host.decode("latin-1").lower():
                 raise OriginRefused("不接受来自其他网站页面的请求；可用 STOCKSYNC_ALLOWED_ORIGINS 放行")
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > _MOST_BODY_BYTES:
-            raise BodyRefused("请求体过大")
+        if not length.isdigit() or len(length) > len(str(_MOST_BODY_BYTES)) or int(length) > _MOST_BODY_BYTES:
+            raise BodyTooLarge("请求体过大")
         has_body = int(length) > 0 or b"transfer-encoding" in headers
         if has_body and not headers.get(b"content-type", b"").lower().startswith(b"application/json"):
             raise BodyRefused("请求体必须是 application/json")
@@ -103,12 +103,28 @@ def _wanted(headers: Headers) -> tuple[bytes, bytes, bytes]:
     return host, origin, known_tag
 
 
+def _limited(receive: Receive) -> Receive:
+    """Count what is read of a body, because not every body says how long it is."""
+    left = _MOST_BODY_BYTES
+
+    async def counted() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise BodyTooLarge("请求体过大")
+        return message
+
+    return counted
+
+
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?\Z")
+
+
 def _host_name(host: bytes) -> str:
-    """The name in a Host header, without its port: "[::1]:8000" → "::1"."""
-    text = host.decode("latin-1").lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0]
+    """The name in a Host header, without its port: "[::1]:8000" → "::1"; empty for anything else."""
+    match = _HOST.match(host.decode("latin-1").lower())
+    return (match[1] or match[2]) if match else ""
 
 
 def _is_address(name: str) -> bool:

@@ -30,5 +30,5 @@ def parse_prefer(header: str | None) -> Preference:
         name, _, value = part.partition(";")[0].partition("=")
         words.setdefault(name.strip().lower(), value.strip().strip('"'))
     wait = words.get("wait", "")
-    seconds = min(int(wait), _LONGEST_WAIT) if _WAIT.match(wait) and "respond-async" not in words else 0
+    seconds = min(int(wait), _LONGEST_WAIT) if _WAIT.match(wait) else 0
     return Preference(wait=seconds, strict=words.get("handling", "").lower() == "strict")

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from stocksync.errors import (
     BodyRefused,
+    BodyTooLarge,
     NoRunInProgress,
     RequestRefused,
     RunInProgress,
@@ -29,6 +30,7 @@ STATUSES: Final[dict[type[StocksyncError], HTTPStatus]] = {
     TooManyWaiting: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     BodyRefused: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     RequestRefused: HTTPStatus.FORBIDDEN,
 }
 """The first class that an error is an instance of decides; any other error of ours is a bug here: 500."""

@@ -13,7 +13,7 @@ from stocksync.api.view import OK_MESSAGE, envelope
 from stocksync.audit import Actor
 from stocksync.domain.status import Job, SyncStats, Trigger
 from stocksync.domain.wire import to_wire
-from stocksync.errors import RunInProgress
+from stocksync.errors import RunInProgress, StoreError, TooManyWaiting
 from stocksync.sync.runner import RunRequest
 
 router = APIRouter(tags=["同步"])
@@ -128,8 +128,11 @@ async def _ended(request: Request, run: SyncStats, seconds: float) -> SyncStats:
         shown = board.get(run.job)
         return shown.run_id != run.run_id or shown.final
 
-    await view.wait(over, seconds)
-    return await app.service.get_run(run.run_id or "")
+    try:
+        await view.wait(over, seconds, request.receive)
+        return await app.service.get_run(run.run_id or "")
+    except (TooManyWaiting, StoreError):
+        return run  # it has been started, and that is the answer
 
 
 def _names(text: str | None) -> tuple[str, ...]:

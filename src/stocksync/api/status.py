@@ -39,7 +39,7 @@ async def get_status(
     view = view_of(request)
     if wait:
         known = view.get(job).stats.revision if since_revision is None else since_revision
-        await view.wait(lambda: view.get(job).stats.revision > known, wait)
+        await view.wait(lambda: view.get(job).stats.revision > known, wait, request.receive)
     snapshot = view.get(job)
     start, body = snapshot.messages((if_none_match or "").encode("latin-1"))
     return Response(

@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
+from starlette.types import Receive
+
 from stocksync.domain.status import Job, SyncStats
 from stocksync.domain.wire import to_wire
 from stocksync.errors import TooManyWaiting
@@ -80,8 +82,8 @@ class StatusView:
             snapshot = self._encoded[job] = Snapshot(stats)
         return snapshot
 
-    async def wait(self, holds: Callable[[], bool], seconds: float) -> None:
-        """Wait until something holds, at most so long, and no longer than the server runs.
+    async def wait(self, holds: Callable[[], bool], seconds: float, receive: Receive) -> None:
+        """Wait until something holds, at most so long, and no longer than client and server are there.
 
         Raises TooManyWaiting where too many wait already.
         """
@@ -91,6 +93,7 @@ class StatusView:
         waits = [
             asyncio.ensure_future(self._board.wait_for(holds)),
             asyncio.ensure_future(self._closing.wait()),
+            asyncio.ensure_future(_disconnected(receive)),
         ]
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -102,3 +105,9 @@ class StatusView:
     def close(self) -> None:
         """Send everybody who waits home with what there is."""
         self._closing.set()
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the client has gone; what it still sends is of no interest."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

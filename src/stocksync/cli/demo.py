@@ -27,7 +27,7 @@ _console = Console(highlight=False, soft_wrap=True)
 def demo(*, port: int) -> int:
     """Run until Ctrl-C. Raises RunFailed where the first sync did not succeed, ServerDied."""
     check_port_free("127.0.0.1", port)
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt, asyncio.CancelledError):
         return asyncio.run(_demo(port))
     return 0
 
@@ -38,9 +38,14 @@ async def _demo(port: int) -> int:
     )
     loop = asyncio.get_running_loop()
     this = asyncio.current_task()
-    if this is not None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, this.cancel)
+    asked: list[bool] = []
+
+    def stop() -> None:
+        if this is not None and not asked:  # once: the second would cut the stopping off
+            asked.append(this.cancel())
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
     with tempfile.TemporaryDirectory(prefix="stocksync-demo-") as folder:
         async with open_simulator(SimulatorOptions(pace="realistic")) as simulator:
             server = await _start_server(port, {**simulator.settings, "STOCKSYNC_STORE": _store(folder)})

@@ -22,6 +22,7 @@ _KILL_SECONDS = 10
 
 def serve(*, host: str, port: int, workers: int, store: str | None, allow_open: bool) -> int:
     """Serve until SIGINT or SIGTERM. Raises SettingsInvalid, StoreError before anything listens."""
+    host = resolved(host)
     check_address(host, allow_open=allow_open)
     settings = load_settings(store=store)
     asyncio.run(_check_store(settings))
@@ -51,17 +52,19 @@ def serve(*, host: str, port: int, workers: int, store: str | None, allow_open: 
 
 def check_address(host: str, *, allow_open: bool) -> None:
     """Refuse to listen beyond this machine by accident. Raises SettingsInvalid."""
-    if not allow_open and not _is_loopback(host):
+    if not allow_open and not ipaddress.ip_address(host).is_loopback:
         raise SettingsInvalid(
             f"拒绝监听 {host}：接口没有密码，本机以外的任何人都能控制同步。确实需要时请加 --allow-open"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def resolved(host: str) -> str:
+    """Give the address of a name, because that is what is listened on. Raises SettingsInvalid."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        address: str = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]  # type: ignore[assignment]
+    except OSError as exc:
+        raise SettingsInvalid(f"无法解析 {host}（{exc.strerror}）") from exc
+    return address
 
 
 def check_port_free(host: str, port: int) -> None:

@@ -23,6 +23,9 @@ from stocksync.errors import SourceError, SourceSkipped, SourceUnreachable
 IDLE_SECONDS: Final = 60.0
 """A worker weighs more than 100 MiB and starts in a second or two: kept for a while, not for ever."""
 
+MOST_WORKERS: Final = 3
+"""Processes at once for one SDK: a run asks for three datasets side by side. Whoever comes later waits."""
+
 MOST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 _HOST = "stocksync.sources.worker_host"
@@ -99,6 +102,7 @@ class WorkerPool:
     module: str
     environment: Mapping[str, str]
     idle_seconds: float = IDLE_SECONDS
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_WORKERS))
     _idle: list[_Worker] = field(default_factory=list)
     _busy: set[_Worker] = field(default_factory=set)
     _expiry: dict[int, asyncio.TimerHandle] = field(default_factory=dict)
@@ -109,6 +113,10 @@ class WorkerPool:
 
         Being cancelled kills the worker: a deadline around this call is a real one.
         """
+        async with self._places:
+            return await self._call(name, arguments)
+
+    async def _call(self, name: str, arguments: tuple[object, ...]) -> Any:
         worker = await self._take()
         try:
             answer = await worker.ask(name, arguments)
@@ -141,7 +149,7 @@ class WorkerPool:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", _HOST, self.module,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, **self.environment}, start_new_session=True,
+                env=_without_ours(os.environ) | dict(self.environment), start_new_session=True,
             )  # fmt: skip
         except OSError as exc:
             raise SourceUnreachable("无法启动数据源工作进程") from exc
@@ -168,6 +176,15 @@ class WorkerPool:
         expiry = self._expiry.pop(id(worker), None)
         if expiry is not None:
             expiry.cancel()
+
+
+def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    """Keep our settings from the SDKs: they need no token and no address of the database."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("STOCKSYNC_") and name != "TUSHARE_TOKEN"
+    }
 
 
 def _as_error(name: str, message: str, retry_after: float | None) -> SourceError:

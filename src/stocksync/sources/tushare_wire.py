@@ -125,7 +125,7 @@ class TushareClient:
     async def _client(self) -> httpx.AsyncClient:
         async with self._opening:
             if self._http is None:
-                self._http = await asyncio.to_thread(_open_http)
+                self._http = await asyncio.to_thread(_open_http, self._url)
             return self._http
 
     def _address(self, api: str) -> str:
@@ -133,13 +133,16 @@ class TushareClient:
         return f"{self._url}/{api}" if httpx.URL(self._url).path not in {"", "/"} else f"{self._url}/"
 
 
-def _open_http() -> httpx.AsyncClient:
-    """Make the client. Work for a thread: certificates and first imports take some 80 ms.
+def _open_http(url: str) -> httpx.AsyncClient:
+    """Make the client, without a proxy for this machine itself.
+
+    Work for a thread: certificates and first imports take some 80 ms.
 
     No time-out of httpx's own: its read time-out never ends a slow drip, the deadline around the call does.
     """
     importlib.import_module("anyio")  # httpcore imports it with the first request, on the event loop
-    return httpx.AsyncClient(timeout=None)  # noqa: S113 - see above
+    here = url.partition("://")[2].startswith(("127.", "localhost", "[::1]"))
+    return httpx.AsyncClient(timeout=None, trust_env=not here)  # noqa: S113 - see above
 
 
 def _check_http(api: str, status: int) -> None:

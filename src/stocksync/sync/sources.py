@@ -55,6 +55,14 @@ class SourceMonitor:
         self._kept: tuple[SourceReport, ...] = ()
         self._kept_at = float("-inf")
         self._turn = asyncio.Lock()
+        self._checks: dict[str, asyncio.Task[str | None]] = {}
+
+    async def aclose(self) -> None:
+        """End the tests that are under way. Idempotent."""
+        tasks = list(self._checks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def reports(self) -> Sequence[SourceReport]:
         """Every source in order of trust, from the last minute's test; one caller tests for all who wait."""
@@ -71,7 +79,7 @@ class SourceMonitor:
             raise UnknownSource(f"未知或未启用的数据源：{name}。可用的数据源：{usable}")
         wanted = [self._sources[name]] if name else list(self._sources.values())
         cooling = await self._cooling()
-        messages = await asyncio.gather(*(_check(source) for source in wanted))
+        messages = await asyncio.gather(*map(self._check, wanted))
         return [
             self._report(source, message, cooling) for source, message in zip(wanted, messages, strict=True)
         ]
@@ -81,7 +89,7 @@ class SourceMonitor:
         cooling = await self._cooling()
         resting = {each.source: each for each in cooling if each.dataset in _ESSENTIAL}
         asked = [source for name, source in self._sources.items() if name not in resting]
-        messages = dict(zip(asked, await asyncio.gather(*map(_check, asked)), strict=True))
+        messages = dict(zip(asked, await asyncio.gather(*map(self._check, asked)), strict=True))
         return [
             self._report(source, messages.get(source) or _resting(resting.get(name)), cooling)
             for name, source in self._sources.items()
@@ -108,6 +116,14 @@ class SourceMonitor:
             suggestions=tuple(_suggestions(reports, usable)),
             warnings=tuple(warnings),
         )
+
+    async def _check(self, source: Source) -> str | None:
+        """Test a source; whoever asks while a test is under way gets that one's answer."""
+        if source.name not in self._checks:
+            task = asyncio.create_task(_check(source))
+            self._checks[source.name] = task
+            task.add_done_callback(lambda _: self._checks.pop(source.name))
+        return await asyncio.shield(self._checks[source.name])
 
     def _cools(self, health: SourceHealth) -> bool:
         return health.open_until is not None and health.open_until > self._clock.now()
