@@ -55,3 +55,28 @@ class OperationLogService:
                 session_id=actor.session_id,
             )
         )
+
+
+async def log_operation(
+    service: OperationLogService,
+    actor: Actor,
+    *,
+    action_type: str,
+    action: str,
+    details: Mapping[str, Any],
+    error_message: str | None = None,
+    run_id: str | None = None,
+) -> str:
+    """Record what `actor` asked for, accepted unless there is an `error_message`; gives the record's id.
+
+    Every trigger, cancel and change passes here. Raises StoreError.
+    """
+    record = OperationLogCreate(
+        action_type=action_type,
+        action=action,
+        success=error_message is None,
+        details=details,
+        error_message=error_message,
+        run_id=run_id,
+    )
+    return await service.create_log(actor, record)

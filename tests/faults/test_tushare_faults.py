@@ -1,5 +1,6 @@
 """Every fault of every Tushare call: the right outcome within its deadline, nothing lost, plain Chinese."""
 
+import math
 import re
 import time
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ import pytest
 
 from stocksync.app import App
 from stocksync.domain.status import Outcome, Reason, SyncStats, SyncStatus
-from stocksync.domain.stock import Dataset
+from stocksync.domain.stock import Dataset, StockBasic
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
 from support import SMALL, record, running_app
 
@@ -66,7 +67,7 @@ async def synced(simulator: Simulator, tmp_path: Path) -> AsyncIterator[App]:
         yield app
 
 
-async def stored_rows(app: App, simulator: Simulator) -> list[object]:
+async def stored_rows(app: App, simulator: Simulator) -> list[StockBasic]:
     codes = [stock.symbol for stock in simulator.market.stocks][::5]
     return [row for code in codes if (row := await app.store.stocks.get(code, "tushare")) is not None]
 
@@ -174,12 +175,20 @@ async def test_poison_metrics_cost_only_themselves(simulator: Simulator, tmp_pat
 
 
 async def test_not_a_number_is_unknown(simulator: Simulator, tmp_path: Path) -> None:
+    """Every third row is all NaN: too few are left; where fewer are enough, the others are absent."""
     simulator.faults.set("tushare.daily_basic", "nan")
     async with running_app(simulator, tmp_path) as app:
         stats = await app.service.run_full_sync()
-        assert stats.status in {SyncStatus.SUCCESS, SyncStatus.FAILED}
-        for row in await stored_rows(app, simulator):
-            assert "nan" not in repr(row).lower()
+        assert stats.reason is Reason.INCOMPLETE_DATA
+        assert set(outcomes(stats, Dataset.DAILY_DATA)) == {Outcome.INCOMPLETE}
+        assert all(row.figures.keys() <= {"roe"} for row in await stored_rows(app, simulator))
+    async with running_app(simulator, tmp_path, min_coverage=0.5) as app:
+        stats = await app.service.run_full_sync()
+        assert stats.status is SyncStatus.SUCCESS
+        rows = await stored_rows(app, simulator)
+        known = [row for row in rows if "total_mv" in row.figures]
+        assert len(rows) / 2 < len(known) < len(rows)
+        assert all(math.isfinite(value) for row in rows for value in row.figures.values())
 
 
 async def test_without_any_calendar_the_builtin_one_helps(simulator: Simulator, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from stocksync.api.schemas import (
 )
 from stocksync.api.state import app_of
 from stocksync.api.view import envelope
-from stocksync.audit import OperationLogCreate
+from stocksync.audit import log_operation
 from stocksync.sync.sources import SourceReport
 
 router = APIRouter(prefix="/api/sync/multi-source", tags=["数据源"])
@@ -71,13 +71,12 @@ async def check_sources(
     app = app_of(request)
     name = body.source_name if body else None
     reports = await app.monitor.test(name)
-    await app.audit.create_log(
+    await log_operation(
+        app.audit,
         actor_of(request),
-        OperationLogCreate(
-            action_type="system_settings",
-            action="测试数据源连接",
-            details={report.name: report.available for report in reports},
-        ),
+        action_type="system_settings",
+        action="测试数据源连接",
+        details={report.name: report.available for report in reports},
     )
     results = [
         {**_source(report), "available": report.available, "message": report.message} for report in reports

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from stocksync.aio import uninterrupted
-from stocksync.audit import Actor, OperationLogCreate, OperationLogService
+from stocksync.audit import Actor, OperationLogService, log_operation
 from stocksync.domain.status import COMPLETED, Job, SyncStats, Trigger, begin
 from stocksync.domain.wire import MARKET_ZONE
 from stocksync.errors import (
@@ -156,15 +156,13 @@ class MultiSourceBasicsSyncService:
         wanted = stats.running and run_id in (None, stats.run_id)
         asked = wanted and await self._store.runs.request_cancel(stats.run_id or "")
         error = None if asked else "当前没有正在运行的同步任务"
-        await self._audit.create_log(
+        await log_operation(
+            self._audit,
             actor,
-            OperationLogCreate(
-                action_type="data_import",
-                action="取消股票基础信息同步",
-                success=asked,
-                details={"run_id": stats.run_id} if asked else {},
-                error_message=error,
-            ),
+            action_type="data_import",
+            action="取消股票基础信息同步",
+            details={"run_id": stats.run_id} if asked else {},
+            error_message=error,
         )
         if error:
             raise NoRunInProgress(error)
@@ -234,20 +232,18 @@ class MultiSourceBasicsSyncService:
     async def _record(
         self, request: RunRequest, *, run_id: str | None = None, error: str | None = None
     ) -> None:
-        await self._audit.create_log(
+        await log_operation(
+            self._audit,
             request.actor,
-            OperationLogCreate(
-                action_type="data_import",
-                action="运行股票基础信息同步",
-                success=error is None,
-                details={
-                    "run_id": run_id,
-                    "job": request.job.value,
-                    "trigger": request.trigger.value,
-                    "force": request.force,
-                    "preferred_sources": list(request.preferred_sources),
-                },
-                error_message=error,
-                run_id=run_id,
-            ),
+            action_type="data_import",
+            action="运行股票基础信息同步",
+            details={
+                "run_id": run_id,
+                "job": request.job.value,
+                "trigger": request.trigger.value,
+                "force": request.force,
+                "preferred_sources": list(request.preferred_sources),
+            },
+            error_message=error,
+            run_id=run_id,
         )

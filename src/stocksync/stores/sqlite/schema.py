@@ -6,6 +6,7 @@ from typing import Final
 from stocksync.domain.stock import FIGURES
 from stocksync.errors import StoreInvalid
 
+# The mission's code_index is left out: code_source_unique begins with code and serves the same searches.
 _FIGURE_COLUMNS: Final = ",\n    ".join(f"{name} REAL" for name in FIGURES)
 
 _VERSION_1: Final = f"""
