@@ -121,12 +121,23 @@ class UpsertCount:
 class StockStore(Protocol):
     """The table stock_basic_info. Raises StoreError; every write raises LeaseLost once fenced off."""
 
+    async def ensure_writable(self) -> None:
+        """Wait until rows can be written safely: the unique key (code, source) is in force.
+
+        Raises StoreInvalid, naming the command that repairs it, where what is stored prevents that.
+        """
+        ...
+
     async def upsert(self, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
-        """Bring rows up to date by (code, source), writing only what differs. Atomic per batch, idempotent.
+        """Bring rows up to date by (code, source), writing only what differs. Idempotent, atomic per row.
 
         Unknown values never overwrite known ones (domain.stock.overlay). A row that the database refuses
-        is rejected by name, and the rest lands.
+        is rejected by name, and the rest lands. The counts are exact whatever had to be tried again.
         """
+        ...
+
+    async def marks(self, run_id: str) -> Mapping[str, tuple[int, int]]:
+        """Count by source the rows that a run has (created, changed), as the rows themselves say."""
         ...
 
     async def absent(
@@ -167,10 +178,16 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    """What a run has to say since its last step: log lines and rejected rows."""
+    """What a run has to say since its last step: log lines and rejected rows.
+
+    `first_event` and `first_reject` are their places in the whole run's log, counted from 0: a line that is
+    stored a second time, because nobody knew whether the first time succeeded, is still one line.
+    """
 
     events: tuple[RunEvent, ...] = ()
     rejects: tuple[Reject, ...] = ()
+    first_event: int = 0
+    first_reject: int = 0
 
 
 class RunStore(Protocol):
@@ -188,15 +205,29 @@ class RunStore(Protocol):
         ...
 
     async def advance(self, fence: Fence, stats: SyncStats, journal: Journal, *, ttl: timedelta) -> bool:
-        """Store progress and renew the lease. Tells whether somebody asked to cancel. Raises LeaseLost."""
+        """Store progress and renew the lease. Tells whether somebody asked to cancel. Raises LeaseLost.
+
+        A lease that ran out is still its owner's for as long as nobody took over: while the database was out
+        of reach the owner could not renew it.
+        """
         ...
 
     async def finish(self, fence: Fence, stats: SyncStats, journal: Journal) -> None:
         """Store how the run ended, complete its operation log record, free the slot. Raises LeaseLost."""
         ...
 
+    async def overdue(self) -> int | None:
+        """Tell the token of a lease that ran out although the database takes writes; None where all is well.
+
+        Look twice before calling `rescue`: right after an outage the owner may be about to renew.
+        """
+        ...
+
     async def rescue(self, now: datetime) -> SyncStats | None:
-        """Close the run of a dead owner as `failed` / `interrupted` and return it; None where all is well."""
+        """Close the run of a dead owner as `failed` / `interrupted` and return it; None where all is well.
+
+        Of many processes that call this one gets the run.
+        """
         ...
 
     async def request_cancel(self, run_id: str) -> bool:

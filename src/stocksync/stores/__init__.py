@@ -16,7 +16,17 @@ class Opener(Protocol):
         ...
 
 
-OPENERS: Final[Mapping[str, Opener]] = {"sqlite": open_sqlite}
+async def _open_mongo(url: str) -> Store:
+    from stocksync.stores.mongo import open_mongo  # noqa: PLC0415 - who uses SQLite does not pay for PyMongo
+
+    return await open_mongo(url)
+
+
+OPENERS: Final[Mapping[str, Opener]] = {
+    "sqlite": open_sqlite,
+    "mongodb": _open_mongo,
+    "mongodb+srv": _open_mongo,
+}
 
 
 async def open_store(url: str) -> Store:

@@ -1,0 +1,220 @@
+"""Runs, their logs and rejected rows.
+
+One step of a run is several documents, and no transaction holds them together (a standalone has none):
+the revision does. A document is only ever replaced by a later revision, so whoever comes late, a fenced-off
+owner or a second rescuer, changes nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from pymongo import DESCENDING
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from stocksync.domain.status import Job, Reject, SyncStats
+from stocksync.domain.wire import to_wire
+from stocksync.errors import StoreError
+from stocksync.ports import Fence, Journal, RunEvent
+from stocksync.stores.closing import closed, closing_event, displacing_revision
+from stocksync.stores.mongo.connection import CONTROL_SECONDS, Connection, reaching
+from stocksync.stores.mongo.documents import storable_tree
+from stocksync.stores.mongo.lease import Displaced, Lease, lost
+from stocksync.stores.mongo.logs import complete_record
+from stocksync.stores.mongo.schema import EVENTS, REJECTS, RUNS
+from stocksync.stores.mongo.status import latest, load, show
+from stocksync.stores.mongo.stocks import MongoStockStore
+from stocksync.stores.mongo.watch import watch
+
+_DUPLICATE_KEY: Final = 11000
+_LAST_LINE: Final = 2**31 - 1
+"""Where the line stands that closes a displaced run: after everything that its owner said."""
+
+
+class MongoRunStore:
+    """Implements ports.RunStore."""
+
+    def __init__(self, connection: Connection, lease: Lease, stocks: MongoStockStore) -> None:
+        self._connection = connection
+        self._lease = lease
+        self._stocks = stocks
+        self._runs = connection[RUNS]
+
+    async def acquire(self, run: SyncStats, *, owner: str, ttl: timedelta, force: bool) -> Fence:
+        fence, displaced = await self._lease.acquire(
+            run_id=run.run_id or "", owner=owner, ttl=ttl, force=force
+        )
+        try:
+            for each in displaced:
+                await self._close(each, run.started_at or datetime.now(UTC))
+            with reaching():
+                await self._put(replace(run, revision=fence.first_revision), first=True)
+        except BaseException:
+            await self._let_go(fence)
+            raise
+        return fence
+
+    async def _let_go(self, fence: Fence) -> None:
+        """Free a slot that was taken in vain, if that can be done now; else the lease runs out."""
+        try:
+            with reaching(CONTROL_SECONDS):
+                await self._lease.free(fence)
+        except StoreError:
+            return
+
+    async def advance(self, fence: Fence, stats: SyncStats, journal: Journal, *, ttl: timedelta) -> bool:
+        with reaching(CONTROL_SECONDS):
+            cancel_requested = await self._lease.renew(fence, ttl)
+            await self._append(fence.run_id, journal)
+            await self._put(stats)
+            return cancel_requested
+
+    async def finish(self, fence: Fence, stats: SyncStats, journal: Journal) -> None:
+        with reaching(CONTROL_SECONDS):
+            await self._lease.check(fence)
+            await self._append(fence.run_id, journal)
+            await complete_record(self._connection, stats)  # first, so that whoever sees the end finds it
+            await self._put(stats)
+            await self._lease.free(fence)
+
+    async def overdue(self) -> int | None:
+        with reaching(CONTROL_SECONDS):
+            return await self._lease.overdue()
+
+    async def rescue(self, now: datetime) -> SyncStats | None:
+        with reaching(CONTROL_SECONDS):
+            displaced = await self._lease.bury()
+        rescued = [await self._close(each, now) for each in displaced]
+        return next((stats for stats in rescued if stats is not None), None)
+
+    async def request_cancel(self, run_id: str) -> bool:
+        with reaching(CONTROL_SECONDS):
+            return await self._lease.request_cancel(run_id)
+
+    async def latest(self, job: Job) -> SyncStats | None:
+        with reaching(CONTROL_SECONDS):
+            return await latest(self._connection, job)
+
+    async def get(self, run_id: str) -> SyncStats | None:
+        with reaching(CONTROL_SECONDS):
+            document = await self._runs.find_one({"_id": run_id})
+        return None if document is None else load(document["stats"])
+
+    async def history(self, *, limit: int, offset: int = 0) -> Sequence[SyncStats]:
+        newest_first = [("started_at", DESCENDING), ("revision", DESCENDING)]
+        with reaching():
+            found = await self._runs.find(sort=newest_first, skip=offset, limit=limit).to_list()
+        return [load(document["stats"]) for document in found]
+
+    async def events(self, run_id: str) -> Sequence[RunEvent]:
+        with reaching():
+            found = await self._connection[EVENTS].find({"run_id": run_id}, sort=[("seq", 1)]).to_list()
+        names = ("at", "event", "message", "level", "data")
+        return [RunEvent(**{name: each[name] for name in names}) for each in found]
+
+    async def rejects(self, run_id: str) -> Sequence[Reject]:
+        with reaching():
+            found = await self._connection[REJECTS].find({"run_id": run_id}, sort=[("seq", 1)]).to_list()
+        names = ("code", "field", "value", "reason")
+        return [Reject(**{name: each[name] for name in names}) for each in found]
+
+    async def prune(self, before: datetime) -> int:
+        with reaching():
+            old = await self._runs.find({"finished_at": {"$lt": before}}, {"_id": 1}).to_list()
+            run_ids = [run["_id"] for run in old]
+            for collection in (
+                EVENTS,
+                REJECTS,
+            ):  # first what hangs on the run: a death in between leaves no orphan
+                await self._connection[collection].delete_many({"run_id": {"$in": run_ids}})
+            return (await self._runs.delete_many({"_id": {"$in": run_ids}})).deleted_count
+
+    def watch(self) -> AsyncIterator[SyncStats]:
+        return watch(self._connection)
+
+    async def _put(self, stats: SyncStats, *, first: bool = False) -> None:
+        """Store one step, and show it. Raises LeaseLost where the run is beyond this revision."""
+        await self._put_run(stats, first=first)
+        await show(self._connection, stats)
+
+    async def _put_run(self, stats: SyncStats, *, first: bool) -> None:
+        document, earlier = _as_document(stats), {"_id": stats.run_id, "revision": {"$lt": stats.revision}}
+        try:
+            result = await self._runs.replace_one(earlier, document, upsert=first)
+        except DuplicateKeyError:
+            result = None
+        if result is not None and (result.matched_count or result.upserted_id is not None):
+            return
+        stored = await self._runs.find_one({"_id": stats.run_id}, {"revision": 1})
+        if stored is None or stored["revision"] != stats.revision:  # else an earlier try's answer was lost
+            raise lost()
+
+    async def _append(self, run_id: str, journal: Journal) -> None:
+        await self._append_to(EVENTS, run_id, journal.first_event, [asdict(each) for each in journal.events])
+        await self._append_to(
+            REJECTS, run_id, journal.first_reject, [asdict(each) for each in journal.rejects]
+        )
+
+    async def _append_to(self, name: str, run_id: str, first: int, lines: Sequence[dict[str, Any]]) -> None:
+        documents = [
+            {"_id": f"{run_id}/{seq}", "run_id": run_id, "seq": seq, **storable_tree(line)}
+            for seq, line in enumerate(lines, start=first)
+        ]
+        if not documents:
+            return
+        try:
+            await self._connection[name].insert_many(documents, ordered=False)
+        except BulkWriteError as exc:
+            details = exc.details or {}
+            codes = {error["code"] for error in details.get("writeErrors", [])}
+            if codes != {_DUPLICATE_KEY} or details.get("writeConcernErrors"):
+                raise  # a line that is there already was stored by an earlier try
+
+    async def _close(self, displaced: Displaced, now: datetime) -> SyncStats | None:
+        """Close a displaced run; give it where it was this call that did it. May be repeated."""
+        with reaching():
+            await self._stocks.seal(displaced.token)
+        stats = await self._close_run(displaced, now)
+        with reaching():
+            ended = stats or await self.get(displaced.run_id)
+            if ended is not None:  # else its owner died before it was ever shown
+                if stats is not None:
+                    line = asdict(closing_event(stats, at=now))
+                    await self._append_to(EVENTS, displaced.run_id, _LAST_LINE, [line])
+                await show(self._connection, ended)
+                await complete_record(self._connection, ended)
+            await self._lease.closed(displaced)
+        return stats
+
+    async def _close_run(self, displaced: Displaced, now: datetime) -> SyncStats | None:
+        while True:  # until nobody changes the document between the look and the write
+            stats = await self.get(displaced.run_id)
+            if stats is None or stats.final:
+                return None
+            ended = closed(
+                stats,
+                await self._stocks.marks(displaced.run_id),
+                reason=displaced.reason,
+                revision=displacing_revision(displaced.token),
+                at=now,
+            )
+            with reaching():
+                seen = {"_id": displaced.run_id, "revision": stats.revision}
+                if (await self._runs.replace_one(seen, _as_document(ended))).matched_count:
+                    return ended
+            await asyncio.sleep(0.01)
+
+
+def _as_document(stats: SyncStats) -> dict[str, Any]:
+    return {
+        "_id": stats.run_id,
+        "job": stats.job.value,
+        "status": stats.status.value,
+        "trigger": stats.trigger and stats.trigger.value,
+        "revision": stats.revision,
+        "started_at": stats.started_at,
+        "finished_at": stats.finished_at,
+        "stats": storable_tree(to_wire(stats)),
+    }

@@ -1,0 +1,188 @@
+"""The collection stock_basic_info."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from stocksync.domain.codes import Exchange, locate
+from stocksync.domain.merge import StockRef
+from stocksync.domain.status import Reject
+from stocksync.domain.stock import StockBasic, overlay
+from stocksync.errors import BadRow, OutOfScope, RowError
+from stocksync.ports import Fence, UpsertCount
+from stocksync.stores.batch import without_duplicates
+from stocksync.stores.mongo.bulk import Operation, write_unordered
+from stocksync.stores.mongo.connection import Connection, reaching
+from stocksync.stores.mongo.documents import StoredStock, decode, encode, fence_filter, key
+from stocksync.stores.mongo.lease import Lease
+from stocksync.stores.mongo.schema import STOCKS, ensure_unique_stocks
+
+CHUNK: Final = 1000
+"""Operations a command: as one wire command a chunk is either answered or not, never in part."""
+
+_LISTED: Final[Mapping[str, Any]] = {"_sync.gone_run": None}
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What a chunk needs: the operations, and what each of them will have done."""
+
+    operations: list[Operation] = field(default_factory=list)
+    new: set[str] = field(default_factory=set)
+    unchanged: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+
+
+class MongoStockStore:
+    """Implements ports.StockStore."""
+
+    def __init__(self, connection: Connection, lease: Lease) -> None:
+        self._connection = connection
+        self._stocks = connection[STOCKS]
+        self._lease = lease
+
+    async def ensure_writable(self) -> None:
+        await ensure_unique_stocks(self._connection)
+
+    async def upsert(self, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
+        await self._connection.persistently(lambda: self._lease.check(fence))
+        rows, duplicates = without_duplicates(rows)
+        total = UpsertCount(rejects=tuple(duplicates))
+        for start in range(0, len(rows), CHUNK):
+            total = _sum(total, await self._upsert_chunk(rows[start : start + CHUNK], fence))
+        return total
+
+    async def _upsert_chunk(self, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
+        """Decide from what is stored what each row needs, once; then write until that is acknowledged.
+
+        That makes the counts exact: a try whose answer was lost is repeated, not added.
+        """
+        stored = await self._connection.persistently(lambda: self._stored(rows))
+        plan = _plan(rows, stored, fence)
+        with reaching():
+            refused = await write_unordered(self._connection, plan.operations, self._lease, fence)
+        lost = {reject.code for reject in refused}
+        return UpsertCount(
+            inserted=len(plan.new - lost),
+            changed=len(plan.operations) - len(plan.new) - len(lost - plan.new),
+            unchanged=plan.unchanged,
+            rejects=(*plan.rejects, *refused),
+        )
+
+    async def _stored(self, rows: Sequence[StockBasic]) -> Mapping[tuple[str, str], StoredStock]:
+        found: dict[tuple[str, str], StoredStock] = {}
+        for source in {row.source for row in rows}:
+            codes = [row.code for row in rows if row.source == source]
+            documents = await self._stocks.find(
+                {"code": {"$in": codes}, "source": source}, batch_size=CHUNK + 1
+            ).to_list()
+            for document in documents:
+                found[document["code"], document["source"]] = decode(document)
+        return found
+
+    async def absent(
+        self, source: str, exchanges: frozenset[Exchange], listed: frozenset[str]
+    ) -> Sequence[StockRef]:
+        with reaching():
+            found = await self._stocks.find({"source": source, **_LISTED}, sort=[("code", 1)]).to_list()
+        gone = (each for each in found if each["code"] not in listed and _exchange(each["code"]) in exchanges)
+        stocks = (decode(each).stock for each in gone)
+        return [StockRef(code=each.code, name=each.name, list_date=each.list_date) for each in stocks]
+
+    async def retire(
+        self, source: str, *, gone: Sequence[str], renumbered: Sequence[str], fence: Fence
+    ) -> None:
+        mine = {"source": source, **fence_filter(fence.token)}
+        mark = {"$set": {"_sync.gone_run": fence.run_id, "_sync.fence": fence.token}}
+
+        async def attempt() -> None:
+            await self._lease.check(fence)
+            await self._stocks.update_many({**mine, "code": {"$in": list(gone)}}, mark)
+            await self._stocks.delete_many({**mine, "code": {"$in": list(renumbered)}})
+
+        await self._connection.persistently(attempt)
+
+    async def get(self, code: str, source: str) -> StockBasic | None:
+        with reaching():
+            document = await self._stocks.find_one({"code": code, "source": source})
+        return None if document is None else decode(document).stock
+
+    async def listed_counts(self, source: str) -> Mapping[Exchange, int]:
+        counts: dict[Exchange, int] = {}
+        with reaching():
+            async for document in self._stocks.find({"source": source, **_LISTED}, {"code": 1}):
+                exchange = _exchange(document["code"])
+                if exchange is not None:
+                    counts[exchange] = counts.get(exchange, 0) + 1
+        return counts
+
+    async def count(self, source: str | None = None) -> int:
+        with reaching():
+            return await self._stocks.count_documents(
+                {**_LISTED, **({} if source is None else {"source": source})}
+            )
+
+    async def marks(self, run_id: str) -> Mapping[str, tuple[int, int]]:
+        created = {"$cond": [{"$eq": ["$_sync.created_run", run_id]}, 1, 0]}
+        pipeline: list[Mapping[str, Any]] = [
+            {"$match": {"_sync.changed_run": run_id}},
+            {"$group": {"_id": "$source", "rows": {"$sum": 1}, "created": {"$sum": created}}},
+        ]
+        with reaching():
+            found = await (await self._stocks.aggregate(pipeline)).to_list()
+        return {each["_id"]: (each["created"], each["rows"] - each["created"]) for each in found}
+
+    async def seal(self, token: int) -> None:
+        """Put every row out of reach of all earlier tokens, also those that need no write of their own."""
+        older = {"_sync.fence": {"$not": {"$gte": token}}}
+        seal = {"$set": {"_sync.fence": token}}
+        await self._connection.persistently(lambda: self._stocks.update_many(older, seal))
+
+    async def retract(self, fence: Fence) -> None:
+        """Delete what a fenced-off owner inserted after the rows had been sealed against it.
+
+        Existing rows are out of its reach; only a row that did not exist could not be sealed.
+        """
+        with reaching():
+            if await self._lease.sealed_against(fence):
+                await self._stocks.delete_many(
+                    {"_sync.fence": fence.token, "_sync.created_run": fence.run_id}
+                )
+
+
+def _plan(rows: Sequence[StockBasic], stored: Mapping[tuple[str, str], StoredStock], fence: Fence) -> _Plan:
+    plan, now = _Plan(), datetime.now(UTC)
+    for row in rows:
+        old = stored.get(key(row))
+        wanted = row if old is None or row == old.stock else overlay(old.stock, row)
+        if old is not None and old.clean and wanted == old.stock:
+            plan.unchanged += 1
+            continue
+        try:
+            plan.operations.append(Operation(row, encode(wanted, fence, now)))
+        except BadRow as exc:
+            plan.rejects.append(Reject(code=row.code, field=exc.field, value=exc.value, reason=exc.reason))
+        except OutOfScope as exc:
+            plan.rejects.append(Reject(code=row.code, field="code", value=row.code, reason=str(exc)))
+        else:
+            if old is None:
+                plan.new.add(row.code)
+    return plan
+
+
+def _exchange(code: object) -> Exchange | None:
+    """Tell where a stored code is listed; None for what an older service stored and is no A share."""
+    try:
+        return locate(code).exchange
+    except RowError:
+        return None
+
+
+def _sum(one: UpsertCount, other: UpsertCount) -> UpsertCount:
+    return UpsertCount(
+        inserted=one.inserted + other.inserted,
+        changed=one.changed + other.changed,
+        unchanged=one.unchanged + other.unchanged,
+        rejects=(*one.rejects, *other.rejects),
+    )
