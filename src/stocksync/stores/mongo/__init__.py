@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stocksync.errors import StoreError
 from stocksync.ports import Store
 from stocksync.stores.mongo.calendar import MongoCalendarStore
-from stocksync.stores.mongo.connection import CONTROL_SECONDS, Connection, reaching
+from stocksync.stores.mongo.connection import CONTROL_SECONDS, Connection, reaching, translating
 from stocksync.stores.mongo.health import MongoHealthStore
 from stocksync.stores.mongo.lease import Lease
 from stocksync.stores.mongo.logs import MongoOperationLogStore
@@ -68,7 +68,7 @@ async def open_mongo(url: str) -> Store:
 async def _index(connection: Connection) -> None:
     """Create the indexes beside everything else. The unique one is seen to by each run itself."""
     try:
-        with reaching():
+        with translating():
             await _ensure_indexes(connection)
     except StoreError as exc:
         _log.warning("indexes could not be created now, the next start tries again: %s", exc)

@@ -21,15 +21,32 @@ _REFUSED_CODES: Final = frozenset({2, 9, 22, 10334, 17280, 17419, 17420})
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is to be done for one row. Idempotent."""
+    """What is to be done for one row, idempotent; `new` where the row was not stored before."""
 
     row: StockBasic
     update: UpdateOne
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An operation that the database refuses for good, and why."""
+
+    operation: Operation
+    reason: str
+
+    @property
+    def reject(self) -> Reject:
+        """The same, as a run reports it."""
+        row = self.operation.row
+        return Reject(
+            code=row.code, field="*", value=repr(row)[:100], reason=f"数据库拒绝该行：{self.reason}"
+        )
 
 
 async def write_unordered(
     connection: Connection, operations: Sequence[Operation], lease: Lease, fence: Fence
-) -> Sequence[Reject]:
+) -> Sequence[Refusal]:
     """Write until every operation is acknowledged, and name the rows that the database refuses for good.
 
     Raises LeaseLost where a later token has been at one of the rows, PyMongoError where no retry helped.
@@ -37,7 +54,7 @@ async def write_unordered(
     if not operations:
         return []
 
-    async def attempt() -> Sequence[Reject]:
+    async def attempt() -> Sequence[Refusal]:
         try:
             await connection[STOCKS].bulk_write([each.update for each in operations], ordered=False)
         except BulkWriteError as exc:
@@ -47,12 +64,12 @@ async def write_unordered(
         return []
 
     try:
-        return await connection.retry(attempt)
+        return await connection.insist(attempt)
     except (*BAD_DOCUMENT, OperationFailure) as exc:
         if not _refused(exc):
             raise
         if len(operations) == 1:
-            return [_reject(operations[0].row, str(exc))]
+            return [Refusal(operations[0], str(exc)[:200])]
         middle = len(operations) // 2
         first = await write_unordered(connection, operations[:middle], lease, fence)
         return [*first, *await write_unordered(connection, operations[middle:], lease, fence)]
@@ -65,20 +82,16 @@ def _refused(exc: BaseException) -> bool:
 
 async def _refusals(
     exc: BulkWriteError, operations: Sequence[Operation], lease: Lease, fence: Fence
-) -> Sequence[Reject]:
+) -> Sequence[Refusal]:
     """Name the rows that were refused one by one; all others of the command have landed."""
     errors = (exc.details or {}).get("writeErrors", [])
     if any(error["code"] == _DUPLICATE_KEY for error in errors):
         # The row exists and the filter did not match it: a later token has been there, we are fenced off.
         await lease.check(fence)
-    return [_reject(operations[error["index"]].row, _reason(error)) for error in errors]
+    return [Refusal(operations[error["index"]], _reason(error)) for error in errors]
 
 
 def _reason(error: dict[str, Any]) -> str:
     if error["code"] == _DUPLICATE_KEY:
         return f"与数据库中的唯一索引冲突：{'、'.join(error.get('keyPattern', {}))}"
     return str(error.get("errmsg", error["code"]))[:200]
-
-
-def _reject(row: StockBasic, reason: str) -> Reject:
-    return Reject(code=row.code, field="*", value=repr(row)[:100], reason=f"数据库拒绝该行：{reason}")

@@ -6,7 +6,7 @@ ever taken back by a failover.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
@@ -89,12 +89,22 @@ class Connection:
 
     async def persistently(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
         """Carry out something that may be repeated, through passing faults. Raises StoreError."""
-        with reaching():
-            return await self.retry(attempt)
+        with translating():
+            return await self.insist(attempt)
+
+    async def insist(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
+        """Do the same and leave the errors PyMongo's. Each try has a deadline of its own."""
+
+        async def within_deadline() -> Result:
+            with pymongo.timeout(OPERATION_SECONDS):
+                return await attempt()
+
+        return await self.retry(within_deadline)
 
     async def aclose(self) -> None:
         """Close every connection. Idempotent."""
-        await self.client.close()
+        with suppress(InvalidOperation):  # a change stream that was cut off, and the client closed already
+            await self.client.close()
 
 
 def new_client(url: str) -> AsyncMongoClient[dict[str, Any]]:
@@ -110,22 +120,25 @@ def new_client(url: str) -> AsyncMongoClient[dict[str, Any]]:
             readPreference="primary",
             retryWrites=True,
             retryReads=True,
-            timeoutMS=round(OPERATION_SECONDS * 1000),
             connectTimeoutMS=round(_CONNECT_SECONDS * 1000),
+            socketTimeoutMS=round(OPERATION_SECONDS * 1000),  # for the change stream; all else has a deadline
         )
     except (PyMongoError, ValueError) as exc:
         raise StoreUrlInvalid(f"MongoDB 的地址无效，格式是 mongodb://主机/数据库：{exc}") from None
 
 
 @contextmanager
-def reaching(seconds: float | None = None) -> Iterator[None]:
-    """Let PyMongo work for at most so long (else OPERATION_SECONDS an operation), and make its errors ours.
+def reaching(seconds: float = OPERATION_SECONDS) -> Iterator[None]:
+    """Let PyMongo work for at most so long, its own retries included. Raises StoreError."""
+    with translating(), pymongo.timeout(seconds):
+        yield
 
-    Raises StoreError.
-    """
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Make PyMongo's errors ours: here and nowhere else. Raises StoreError."""
     try:
-        with pymongo.timeout(seconds) if seconds else nullcontext():
-            yield
+        yield
     except PyMongoError as exc:
         raise translated(exc) from exc
     except BAD_DOCUMENT as exc:

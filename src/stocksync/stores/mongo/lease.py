@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from pymongo import ReturnDocument
 
-from stocksync.domain.status import Reason
+from stocksync.domain.status import Reason, SyncStats
+from stocksync.domain.wire import from_wire, to_wire
 from stocksync.errors import LeaseLost, RunInProgress
 from stocksync.ports import Fence
 from stocksync.stores.mongo.connection import Connection
@@ -27,6 +28,7 @@ _HELD: Final[Mapping[str, Any]] = {"$ne": ["$run_id", None]}
 _FREE: Final[Mapping[str, Any]] = {
     "owner": None,
     "run_id": None,
+    "run": None,
     "expires": _LONG_AGO,
     "cancel_requested": False,
 }
@@ -34,11 +36,12 @@ _FREE: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Displaced:
-    """A run that lost the slot to `token` and is to be closed."""
+    """A run that lost the slot to `token` and is to be closed. `first` is how it stood when it began."""
 
     run_id: str
     token: int
     reason: Reason
+    first: SyncStats
 
 
 class Lease:
@@ -56,12 +59,13 @@ class Lease:
         )
 
     async def acquire(
-        self, *, run_id: str, owner: str, ttl: timedelta, force: bool
+        self, run: SyncStats, *, owner: str, ttl: timedelta, force: bool
     ) -> tuple[Fence, Sequence[Displaced]]:
         """Take the slot; tell which runs are to be closed before it is used. Raises RunInProgress."""
+        run_id = run.run_id or ""
         may_take = {"$expr": {"$or": [{"$not": [_HELD]}, _EXPIRED]}}
         wanted = {**_SLOT, "run_id": {"$ne": run_id}, **({} if force else may_take)}
-        taken = _taking(owner=owner, run_id=run_id, ttl=ttl)
+        taken = _taking(run, owner=owner, ttl=ttl)
 
         async def attempt() -> dict[str, Any] | None:
             found = await self._slots.find_one_and_update(wanted, taken, return_document=ReturnDocument.AFTER)
@@ -157,6 +161,7 @@ def _unclosed() -> dict[str, Any]:
     """What is still to be closed, and the run that holds the slot now."""
     holder = {
         "run_id": "$run_id",
+        "run": "$run",
         "token": {"$add": ["$token", 1]},
         "reason": {"$cond": [_EXPIRED, Reason.INTERRUPTED.value, Reason.SUPERSEDED.value]},
         "since": "$$NOW",
@@ -164,14 +169,20 @@ def _unclosed() -> dict[str, Any]:
     return {"$concatArrays": ["$unclosed", {"$cond": [_HELD, [holder], []]}]}
 
 
-def _taking(*, owner: str, run_id: str, ttl: timedelta) -> list[dict[str, Any]]:
-    mine = _literal({"owner": owner, "run_id": run_id, "cancel_requested": False})
+def _taking(run: SyncStats, *, owner: str, ttl: timedelta) -> list[dict[str, Any]]:
+    who = {"owner": owner, "run_id": run.run_id, "run": to_wire(run)}
+    mine = _literal({**who, "cancel_requested": False})
     token = {"$add": ["$token", 1]}
     return [{"$set": {**mine, "token": token, "expires": _in(ttl), "unclosed": _unclosed()}}]
 
 
 def _displaced(found: Mapping[str, Any]) -> Sequence[Displaced]:
     return [
-        Displaced(run_id=each["run_id"], token=int(each["token"]), reason=Reason(each["reason"]))
+        Displaced(
+            run_id=each["run_id"],
+            token=int(each["token"]),
+            reason=Reason(each["reason"]),
+            first=from_wire(each["run"]),
+        )
         for each in found["unclosed"]
     ]

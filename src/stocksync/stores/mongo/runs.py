@@ -7,6 +7,7 @@ owner or a second rescuer, changes nothing.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -32,6 +33,8 @@ _DUPLICATE_KEY: Final = 11000
 _LAST_LINE: Final = 2**31 - 1
 """Where the line stands that closes a displaced run: after everything that its owner said."""
 
+_MOMENT: Final = 0.01
+
 
 class MongoRunStore:
     """Implements ports.RunStore."""
@@ -43,9 +46,7 @@ class MongoRunStore:
         self._runs = connection[RUNS]
 
     async def acquire(self, run: SyncStats, *, owner: str, ttl: timedelta, force: bool) -> Fence:
-        fence, displaced = await self._lease.acquire(
-            run_id=run.run_id or "", owner=owner, ttl=ttl, force=force
-        )
+        fence, displaced = await self._lease.acquire(run, owner=owner, ttl=ttl, force=force)
         try:
             for each in displaced:
                 await self._close(each, run.started_at or datetime.now(UTC))
@@ -176,35 +177,36 @@ class MongoRunStore:
         """Close a displaced run; give it where it was this call that did it. May be repeated."""
         with reaching():
             await self._stocks.seal(displaced.token)
-        stats = await self._close_run(displaced, now)
+        ended, closed_here = await self._end(displaced, now)
         with reaching():
-            ended = stats or await self.get(displaced.run_id)
-            if ended is not None:  # else its owner died before it was ever shown
-                if stats is not None:
-                    line = asdict(closing_event(stats, at=now))
-                    await self._append_to(EVENTS, displaced.run_id, _LAST_LINE, [line])
-                await show(self._connection, ended)
-                await complete_record(self._connection, ended)
+            if ended.reason is displaced.reason:  # else its owner ended it, and died before he freed the slot
+                line = asdict(closing_event(ended, at=now))
+                await self._append_to(EVENTS, displaced.run_id, _LAST_LINE, [line])
+            await show(self._connection, ended)
+            await complete_record(self._connection, ended)
             await self._lease.closed(displaced)
-        return stats
+        return ended if closed_here else None
 
-    async def _close_run(self, displaced: Displaced, now: datetime) -> SyncStats | None:
+    async def _end(self, displaced: Displaced, now: datetime) -> tuple[SyncStats, bool]:
+        """Store the end of a displaced run, and tell whether it was stored here or stood there already."""
         while True:  # until nobody changes the document between the look and the write
             stats = await self.get(displaced.run_id)
-            if stats is None or stats.final:
-                return None
+            if stats is not None and stats.final:
+                return stats, False
+            last = stats or displaced.first  # without a document: its owner stopped before it was ever shown
             ended = closed(
-                stats,
+                last,
                 await self._stocks.marks(displaced.run_id),
                 reason=displaced.reason,
                 revision=displacing_revision(displaced.token),
                 at=now,
             )
-            with reaching():
-                seen = {"_id": displaced.run_id, "revision": stats.revision}
-                if (await self._runs.replace_one(seen, _as_document(ended))).matched_count:
-                    return ended
-            await asyncio.sleep(0.01)
+            seen = {"_id": displaced.run_id, "revision": last.revision}
+            with reaching(), suppress(DuplicateKeyError):
+                result = await self._runs.replace_one(seen, _as_document(ended), upsert=stats is None)
+                if result.matched_count or result.upserted_id is not None:
+                    return ended, True
+            await asyncio.sleep(_MOMENT)
 
 
 def _as_document(stats: SyncStats) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
 from stocksync.errors import StoreInvalid
-from stocksync.stores.mongo.connection import Connection, reaching
+from stocksync.stores.mongo.connection import Connection, reaching, translating
 
 STOCKS: Final = "stock_basic_info"
 STATUS: Final = "sync_status"
@@ -113,7 +113,8 @@ async def ensure_unique_stocks(connection: Connection) -> None:
                 f"stock_basic_info 中有重复的 (code, source)，例如 {named}；"
                 "请先运行 stocksync doctor 查看，再用 stocksync repair 修复"
             )
-        model = IndexModel(list(UNIQUE_STOCK.keys), name=UNIQUE_STOCK.name, unique=True)
+    model = IndexModel(list(UNIQUE_STOCK.keys), name=UNIQUE_STOCK.name, unique=True)
+    with translating():  # without a deadline: on a large collection this takes as long as it takes
         await connection[STOCKS].create_indexes([model])
 
 

@@ -1,5 +1,6 @@
 """The collection stock_basic_info."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from stocksync.errors import BadRow, OutOfScope, RowError
 from stocksync.ports import Fence, UpsertCount
 from stocksync.stores.batch import without_duplicates
 from stocksync.stores.mongo.bulk import Operation, write_unordered
-from stocksync.stores.mongo.connection import Connection, reaching
+from stocksync.stores.mongo.connection import Connection, reaching, translating
 from stocksync.stores.mongo.documents import StoredStock, decode, encode, fence_filter, key
 from stocksync.stores.mongo.lease import Lease
 from stocksync.stores.mongo.schema import STOCKS, ensure_unique_stocks
@@ -29,7 +30,6 @@ class _Plan:
     """What a chunk needs: the operations, and what each of them will have done."""
 
     operations: list[Operation] = field(default_factory=list)
-    new: set[str] = field(default_factory=set)
     unchanged: int = 0
     rejects: list[Reject] = field(default_factory=list)
 
@@ -60,14 +60,15 @@ class MongoStockStore:
         """
         stored = await self._connection.persistently(lambda: self._stored(rows))
         plan = _plan(rows, stored, fence)
-        with reaching():
+        with translating():
             refused = await write_unordered(self._connection, plan.operations, self._lease, fence)
-        lost = {reject.code for reject in refused}
+        written = Counter(each.new for each in plan.operations)
+        written.subtract(each.operation.new for each in refused)
         return UpsertCount(
-            inserted=len(plan.new - lost),
-            changed=len(plan.operations) - len(plan.new) - len(lost - plan.new),
+            inserted=written[True],
+            changed=written[False],
             unchanged=plan.unchanged,
-            rejects=(*plan.rejects, *refused),
+            rejects=(*plan.rejects, *(each.reject for each in refused)),
         )
 
     async def _stored(self, rows: Sequence[StockBasic]) -> Mapping[tuple[str, str], StoredStock]:
@@ -160,14 +161,11 @@ def _plan(rows: Sequence[StockBasic], stored: Mapping[tuple[str, str], StoredSto
             plan.unchanged += 1
             continue
         try:
-            plan.operations.append(Operation(row, encode(wanted, fence, now)))
+            plan.operations.append(Operation(row, encode(wanted, fence, now), new=old is None))
         except BadRow as exc:
             plan.rejects.append(Reject(code=row.code, field=exc.field, value=exc.value, reason=exc.reason))
         except OutOfScope as exc:
             plan.rejects.append(Reject(code=row.code, field="code", value=row.code, reason=str(exc)))
-        else:
-            if old is None:
-                plan.new.add(row.code)
     return plan
 
 
