@@ -1,7 +1,8 @@
 """The one slot that all runs share, as one document; time is the server's own ($$NOW).
 
-The document is never deleted: its token only grows. Who displaces a run notes that in the same atomic step
-(`unclosed`), so that whoever dies in between, the displaced run is closed by somebody else.
+The document is never deleted: its token only grows. Whoever leaves the slot, by ending his run or by being
+displaced, is noted in the same atomic step (`unclosed`), so that whoever dies then, the end of the run is
+written by somebody else, and nobody sees the end of a run whose slot is not free yet.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from stocksync.domain.wire import from_wire, to_wire
 from stocksync.errors import LeaseLost, RunInProgress
 from stocksync.ports import Fence
 from stocksync.stores.mongo.connection import Connection
+from stocksync.stores.mongo.documents import storable_tree
 from stocksync.stores.mongo.schema import LEASE
 
 _SLOT: Final = {"_id": "stock_basics"}
@@ -35,13 +37,17 @@ _FREE: Final[Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Displaced:
-    """A run that lost the slot to `token` and is to be closed. `first` is how it stood when it began."""
+class Unclosed:
+    """A run that left the slot and whose end is still to be written.
+
+    With a `reason` it was displaced by `token`, and `run` is how it began; without one its owner ended it,
+    and `run` is how it ended.
+    """
 
     run_id: str
     token: int
-    reason: Reason
-    first: SyncStats
+    reason: Reason | None
+    run: SyncStats
 
 
 class Lease:
@@ -60,7 +66,7 @@ class Lease:
 
     async def acquire(
         self, run: SyncStats, *, owner: str, ttl: timedelta, force: bool
-    ) -> tuple[Fence, Sequence[Displaced]]:
+    ) -> tuple[Fence, Sequence[Unclosed]]:
         """Take the slot; tell which runs are to be closed before it is used. Raises RunInProgress."""
         run_id = run.run_id or ""
         may_take = {"$expr": {"$or": [{"$not": [_HELD]}, _EXPIRED]}}
@@ -79,7 +85,7 @@ class Lease:
         found = await self._connection.persistently(attempt)
         if found is None:
             raise RunInProgress("同步任务正在运行中")
-        return Fence(token=found["token"], owner=owner, run_id=run_id), _displaced(found)
+        return Fence(token=found["token"], owner=owner, run_id=run_id), _unclosed_in(found)
 
     async def renew(self, fence: Fence, ttl: timedelta) -> bool:
         """Prolong the lease; tell whether somebody asked to cancel. Raises LeaseLost."""
@@ -99,6 +105,18 @@ class Lease:
         """Let the next run have it; nothing where somebody else has it already."""
         await self._slots.update_one(_held_by(fence), {"$set": _FREE})
 
+    async def end(self, fence: Fence, ended: SyncStats) -> Unclosed:
+        """Let the next run have it, and note how this one ended, in one step. Raises LeaseLost."""
+        note = {"run_id": fence.run_id, "token": fence.token, "reason": None, "run": _document(ended)}
+        noted = {**_SLOT, "unclosed": {"$elemMatch": {"run_id": fence.run_id, "reason": None}}}
+        unclosed = {"$concatArrays": ["$unclosed", [{**_literal(note), "since": "$$NOW"}]]}
+        done = await self._slots.update_one(
+            _held_by(fence), [{"$set": {"unclosed": unclosed, **_literal(_FREE)}}]
+        )
+        if not done.matched_count and await self._slots.find_one(noted, {"_id": 1}) is None:
+            raise lost()  # else it was done by an earlier try whose answer was lost
+        return Unclosed(run_id=fence.run_id, token=fence.token, reason=None, run=ended)
+
     async def request_cancel(self, run_id: str) -> bool:
         """Leave word for the owner of a run; False where it does not hold the slot."""
         wish = {"$set": {"cancel_requested": True}}
@@ -111,28 +129,33 @@ class Lease:
         )
         return None if found is None else int(found["token"])
 
-    async def bury(self) -> Sequence[Displaced]:
+    async def bury(self) -> Sequence[Unclosed]:
         """Free the slot of a dead owner; give what is to be closed, also what was left behind."""
         found = await self._slots.find_one_and_update(
             {**_SLOT, "$expr": _dead()},
             [{"$set": {"token": {"$add": ["$token", 1]}, "unclosed": _unclosed(), **_literal(_FREE)}}],
             return_document=ReturnDocument.AFTER,
         ) or await self._slots.find_one({**_SLOT, "$expr": _left_behind()})
-        return [] if found is None else _displaced(found)
+        return [] if found is None else _unclosed_in(found)
 
     async def sealed_against(self, fence: Fence) -> bool:
         """Whether the run of a fenced-off owner has been closed, and with it every row been sealed."""
         still_open = {**_SLOT, "$or": [{"token": fence.token}, {"unclosed.run_id": fence.run_id}]}
         return await self._slots.find_one(still_open, {"_id": 1}) is None
 
-    async def closed(self, displaced: Displaced) -> None:
-        """Note that a displaced run is closed."""
-        await self._slots.update_one(_SLOT, {"$pull": {"unclosed": {"run_id": displaced.run_id}}})
+    async def closed(self, run: Unclosed) -> None:
+        """Note that the end of a run is written."""
+        await self._slots.update_one(_SLOT, {"$pull": {"unclosed": {"run_id": run.run_id}}})
 
 
 def lost() -> LeaseLost:
     """Say that somebody else has the slot."""
     return LeaseLost("运行权已被其他进程接管")
+
+
+def _document(stats: SyncStats) -> dict[str, Any]:
+    document: dict[str, Any] = storable_tree(to_wire(stats))
+    return document
 
 
 def _held_by(fence: Fence) -> dict[str, Any]:
@@ -170,19 +193,19 @@ def _unclosed() -> dict[str, Any]:
 
 
 def _taking(run: SyncStats, *, owner: str, ttl: timedelta) -> list[dict[str, Any]]:
-    who = {"owner": owner, "run_id": run.run_id, "run": to_wire(run)}
+    who = {"owner": owner, "run_id": run.run_id, "run": _document(run)}
     mine = _literal({**who, "cancel_requested": False})
     token = {"$add": ["$token", 1]}
     return [{"$set": {**mine, "token": token, "expires": _in(ttl), "unclosed": _unclosed()}}]
 
 
-def _displaced(found: Mapping[str, Any]) -> Sequence[Displaced]:
+def _unclosed_in(found: Mapping[str, Any]) -> Sequence[Unclosed]:
     return [
-        Displaced(
+        Unclosed(
             run_id=each["run_id"],
             token=int(each["token"]),
-            reason=Reason(each["reason"]),
-            first=from_wire(each["run"]),
+            reason=each["reason"] and Reason(each["reason"]),
+            run=from_wire(each["run"]),
         )
         for each in found["unclosed"]
     ]

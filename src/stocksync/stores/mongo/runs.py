@@ -15,14 +15,14 @@ from typing import Any, Final
 from pymongo import DESCENDING
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from stocksync.domain.status import Job, Reject, SyncStats
+from stocksync.domain.status import Job, Reason, Reject, SyncStats
 from stocksync.domain.wire import to_wire
-from stocksync.errors import StoreError
+from stocksync.errors import LeaseLost, StoreError
 from stocksync.ports import Fence, Journal, RunEvent
 from stocksync.stores.closing import closed, closing_event, displacing_revision
 from stocksync.stores.mongo.connection import CONTROL_SECONDS, Connection, reaching
 from stocksync.stores.mongo.documents import storable_tree
-from stocksync.stores.mongo.lease import Displaced, Lease, lost
+from stocksync.stores.mongo.lease import Lease, Unclosed, lost
 from stocksync.stores.mongo.logs import complete_record
 from stocksync.stores.mongo.schema import EVENTS, REJECTS, RUNS
 from stocksync.stores.mongo.status import latest, load, show
@@ -46,9 +46,9 @@ class MongoRunStore:
         self._runs = connection[RUNS]
 
     async def acquire(self, run: SyncStats, *, owner: str, ttl: timedelta, force: bool) -> Fence:
-        fence, displaced = await self._lease.acquire(run, owner=owner, ttl=ttl, force=force)
+        fence, unclosed = await self._lease.acquire(run, owner=owner, ttl=ttl, force=force)
         try:
-            for each in displaced:
+            for each in unclosed:
                 await self._close(each, run.started_at or datetime.now(UTC))
             with reaching():
                 await self._put(replace(run, revision=fence.first_revision), first=True)
@@ -76,9 +76,8 @@ class MongoRunStore:
         with reaching(CONTROL_SECONDS):
             await self._lease.check(fence)
             await self._append(fence.run_id, journal)
-            await complete_record(self._connection, stats)  # first, so that whoever sees the end finds it
-            await self._put(stats)
-            await self._lease.free(fence)
+            ended = await self._lease.end(fence, stats)
+        await self._close(ended, stats.finished_at or datetime.now(UTC))
 
     async def overdue(self) -> int | None:
         with reaching(CONTROL_SECONDS):
@@ -86,8 +85,8 @@ class MongoRunStore:
 
     async def rescue(self, now: datetime) -> SyncStats | None:
         with reaching(CONTROL_SECONDS):
-            displaced = await self._lease.bury()
-        rescued = [await self._close(each, now) for each in displaced]
+            unclosed = await self._lease.bury()
+        rescued = [await self._close(each, now) for each in unclosed]
         return next((stats for stats in rescued if stats is not None), None)
 
     async def request_cancel(self, run_id: str) -> bool:
@@ -173,35 +172,46 @@ class MongoRunStore:
             if codes != {_DUPLICATE_KEY} or details.get("writeConcernErrors"):
                 raise  # a line that is there already was stored by an earlier try
 
-    async def _close(self, displaced: Displaced, now: datetime) -> SyncStats | None:
-        """Close a displaced run; give it where it was this call that did it. May be repeated."""
+    async def _close(self, run: Unclosed, now: datetime) -> SyncStats | None:
+        """Write the end of a run; give it where it was displaced and this call did it. May be repeated."""
+        if run.reason is None:
+            with reaching():
+                await complete_record(
+                    self._connection, run.run
+                )  # first, so that whoever sees the end finds it
+                await self._put_end(run.run)
+                await self._lease.closed(run)
+            return None
+        await self._stocks.seal(run.token)
+        ended, closed_here = await self._end_displaced(run, run.reason, now)
         with reaching():
-            await self._stocks.seal(displaced.token)
-        ended, closed_here = await self._end(displaced, now)
-        with reaching():
-            if ended.reason is displaced.reason:  # else its owner ended it, and died before he freed the slot
+            if ended.reason is run.reason:  # else its owner had ended it before he was displaced
                 line = asdict(closing_event(ended, at=now))
-                await self._append_to(EVENTS, displaced.run_id, _LAST_LINE, [line])
-            await show(self._connection, ended)
+                await self._append_to(EVENTS, run.run_id, _LAST_LINE, [line])
             await complete_record(self._connection, ended)
-            await self._lease.closed(displaced)
+            await show(self._connection, ended)
+            await self._lease.closed(run)
         return ended if closed_here else None
 
-    async def _end(self, displaced: Displaced, now: datetime) -> tuple[SyncStats, bool]:
+    async def _put_end(self, ended: SyncStats) -> None:
+        with suppress(LeaseLost):  # somebody else has written it
+            await self._put(ended)
+
+    async def _end_displaced(self, run: Unclosed, reason: Reason, now: datetime) -> tuple[SyncStats, bool]:
         """Store the end of a displaced run, and tell whether it was stored here or stood there already."""
         while True:  # until nobody changes the document between the look and the write
-            stats = await self.get(displaced.run_id)
+            stats = await self.get(run.run_id)
             if stats is not None and stats.final:
                 return stats, False
-            last = stats or displaced.first  # without a document: its owner stopped before it was ever shown
+            last = stats or run.run  # without a document: its owner stopped before it was ever shown
             ended = closed(
                 last,
-                await self._stocks.marks(displaced.run_id),
-                reason=displaced.reason,
-                revision=displacing_revision(displaced.token),
+                await self._stocks.marks(run.run_id),
+                reason=reason,
+                revision=displacing_revision(run.token),
                 at=now,
             )
-            seen = {"_id": displaced.run_id, "revision": last.revision}
+            seen = {"_id": run.run_id, "revision": last.revision}
             with reaching(), suppress(DuplicateKeyError):
                 result = await self._runs.replace_one(seen, _as_document(ended), upsert=stats is None)
                 if result.matched_count or result.upserted_id is not None:
