@@ -1,11 +1,12 @@
 """Fixtures and options of all tests."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from mongod import MongoServers, mongo_servers
 from stocksync.app import App
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
 from support import SMALL, running_app
@@ -40,6 +41,12 @@ def dumps() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real dumps at {folder}; set STOCKSYNC_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServers]:
+    with mongo_servers(tmp_path_factory.mktemp("mongo")) as servers:
+        yield servers
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The kinds of store that the contract is tested on, and what the tests need to look at one from outside."""
 
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -8,7 +9,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from pymongo import MongoClient
+
 from builders import NOON, a_run
+from mongod import MongoServers
 from stocksync.domain.status import Job, Reason, SyncStats, complete, fail
 from stocksync.ports import Fence, Journal, Store
 
@@ -63,18 +67,53 @@ class SqliteWitness:
         self._db.close()
 
 
+class MongoWitness:
+    """Looks at one database. `writes` counts its entries in the oplog; without one, everything counts."""
+
+    def __init__(self, url: str) -> None:
+        self._client: MongoClient[dict[str, Any]] = MongoClient(url, tz_aware=True)
+        self._db = self._client.get_default_database()
+        self._has_oplog = "setName" in self._client.admin.command("hello")
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        found = self._db["stock_basic_info"].find({}, {"_id": 0}, sort=[("code", 1), ("source", 1)])
+        return [_flat(row) for row in found]
+
+    def everything(self) -> Mapping[str, list[dict[str, Any]]]:
+        names = sorted(self._db.list_collection_names())
+        return {name: sorted(self._db[name].find(), key=repr) for name in names}
+
+    def writes(self) -> int:
+        if not self._has_oplog:
+            return hash(repr(self.everything()))
+        ours = {"ns": {"$regex": f"^{re.escape(self._db.name)}[.]"}, "op": {"$in": ["i", "u", "d"]}}
+        return self._client["local"]["oplog.rs"].count_documents(ours)
+
+    def close(self) -> None:
+        self._client.drop_database(self._db.name)
+        self._client.close()
+
+
+def _flat(row: dict[str, Any]) -> Mapping[str, Any]:
+    """A document with the names that the SQLite table has."""
+    flat = {"gone_run": None, **row, **row.get("_sync", {})}
+    return {**flat, "updated_at": row["updated_at"].date().isoformat()}
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of store: how to name a new, empty database, and how to look into it."""
 
-    new_url: Callable[[Path], str]
+    new_url: Callable[[Path, MongoServers], str]
     witness: Callable[[str], Witness]
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     "sqlite": Kind(
-        new_url=lambda folder: f"sqlite:///{folder / 'data' / 'stocks.db'}", witness=SqliteWitness
+        new_url=lambda folder, _: f"sqlite:///{folder / 'data' / 'stocks.db'}", witness=SqliteWitness
     ),
+    "mongodb": Kind(new_url=lambda _, mongo: mongo.replica_set(), witness=MongoWitness),
+    "mongodb-standalone": Kind(new_url=lambda _, mongo: mongo.standalone(), witness=MongoWitness),
 }
 
 

@@ -30,6 +30,7 @@ from contract.stores import (
     finish,
     foreign_database,
 )
+from mongod import MongoServers
 from stocksync.domain.codes import Exchange
 from stocksync.domain.status import (
     STEPS_PER_TOKEN,
@@ -62,9 +63,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store_url(kind: str, tmp_path: Path) -> str:
+def store_url(kind: str, tmp_path: Path, mongo: MongoServers) -> str:
     """A database that nobody has opened yet."""
-    return KINDS[kind].new_url(tmp_path)
+    return KINDS[kind].new_url(tmp_path, mongo)
 
 
 @pytest.fixture
@@ -485,13 +486,26 @@ async def test_an_advance_stores_the_step(store: Store) -> None:
     assert await store.runs.get("run-1") == await store.runs.latest(Job.MULTI) == step
 
 
-async def test_a_lease_that_ran_out_is_lost_for_its_owner(store: Store, witness: Witness) -> None:
+async def test_a_lease_that_ran_out_is_its_owners_until_somebody_takes_it(store: Store) -> None:
     fence, stats = await acquire(store)
     await let_it_run_out(store, fence, stats)
-    before = witness.everything()
+    assert await store.runs.overdue() == fence.token
+    await store.runs.advance(fence, at_step(fence, stats, 850), NOTHING, ttl=LONG)
+    assert await store.runs.overdue() is None
+    assert await store.runs.rescue(NOON) is None
+    await let_it_run_out(store, fence, stats, step=860)
+    assert await store.runs.rescue(NOON) is not None
     with pytest.raises(LeaseLost):
         await store.runs.advance(fence, at_step(fence, stats, 900), NOTHING, ttl=LONG)
-    assert witness.everything() == before
+
+
+async def test_only_a_lease_that_ran_out_is_overdue(store: Store) -> None:
+    assert await store.runs.overdue() is None
+    fence, stats = await acquire(store)
+    assert await store.runs.overdue() is None
+    await finish(store, fence, stats)
+    await asyncio.sleep(0.05)
+    assert await store.runs.overdue() is None
 
 
 async def test_an_advance_renews_the_lease(store: Store) -> None:
@@ -657,7 +671,7 @@ async def test_force_completes_the_operation_log_record_of_the_old_run(store: St
 
 def event(n: int) -> RunEvent:
     return RunEvent(
-        at=NOON + timedelta(microseconds=n),
+        at=NOON + timedelta(milliseconds=n),
         event="note",
         message=f"第{n}句",
         level="warning" if n % 2 else "info",
@@ -671,14 +685,45 @@ async def test_events_and_rejects_keep_their_order_over_all_steps(store: Store) 
     rejects = [a_reject(f"row-{n}", reason=f"原因{n}") for n in range(40)]
     for n in range(3):
         part = slice(n * 13, n * 13 + 13)
-        journal = Journal(events=tuple(events[part]), rejects=tuple(rejects[part]))
-        await store.runs.advance(fence, at_step(fence, stats, n + 2), journal, ttl=LONG)
-        await store.runs.advance(fence, at_step(fence, stats, n + 102), NOTHING, ttl=LONG)
-    await finish(store, fence, stats, journal=Journal(events=(events[39],), rejects=(rejects[39],)))
+        journal = Journal(
+            events=tuple(events[part]), rejects=tuple(rejects[part]), first_event=n * 13, first_reject=n * 13
+        )
+        await store.runs.advance(fence, at_step(fence, stats, 2 * n + 2), journal, ttl=LONG)
+        await store.runs.advance(fence, at_step(fence, stats, 2 * n + 3), NOTHING, ttl=LONG)
+    last = Journal(events=(events[39],), rejects=(rejects[39],), first_event=39, first_reject=39)
+    await finish(store, fence, stats, journal=last)
     assert await store.runs.events("run-1") == events
     assert await store.runs.rejects("run-1") == rejects
     assert await store.runs.events("run-2") == []
     assert await store.runs.rejects("run-2") == []
+
+
+async def test_a_line_that_is_stored_twice_is_one_line(store: Store) -> None:
+    """The first time its answer was lost, so it comes again, with others."""
+    fence, stats = await acquire(store)
+    lines = tuple(event(n) for n in range(5))
+    rejects = (a_reject("row-0"), a_reject("row-1"))
+    for step, known in ((2, 1), (3, 2)):
+        journal = Journal(events=lines[: known * 2], rejects=rejects[:known])
+        await store.runs.advance(fence, at_step(fence, stats, step), journal, ttl=LONG)
+    last = Journal(events=lines[3:], rejects=rejects[1:], first_event=3, first_reject=1)
+    await finish(store, fence, stats, journal=last)
+    assert await store.runs.events("run-1") == list(lines)
+    assert await store.runs.rejects("run-1") == list(rejects)
+
+
+async def test_the_marks_of_a_run_tell_what_it_created_and_changed(store: Store) -> None:
+    fence, stats = await acquire(store)
+    await store.stocks.upsert(stock_rows(5), fence)
+    assert await store.stocks.marks("run-1") == {"tushare": (5, 0)}
+    await finish(store, fence, stats)
+    later, _ = await acquire(store, "run-2")
+    await store.stocks.ensure_writable()
+    fresh = [*stock_rows(2, pe=77.0), *stock_rows(5)[2:], measured("601000", pe=1.0)]
+    await store.stocks.upsert([*fresh, measured("600000", "akshare", pe=1.0)], later)
+    assert await store.stocks.marks("run-2") == {"tushare": (1, 2), "akshare": (1, 0)}
+    assert await store.stocks.marks("run-1") == {"tushare": (3, 0)}
+    assert await store.stocks.marks("run-0") == {}
 
 
 HOSTILE = "服务器说：\ud800 \x00 \x1b[31m \u2028 '; DROP TABLE"
@@ -826,7 +871,7 @@ async def test_a_record_is_given_back_as_it_was(store: Store) -> None:
         ip_address="::1",
         user_agent="curl/8",
         session_id="s-1",
-        timestamp=NOON + timedelta(microseconds=123_456),
+        timestamp=NOON + timedelta(milliseconds=123),  # BSON knows no finer time
     )
     await store.logs.create(full)
     assert await store.logs.recent(9) == [full]
