@@ -10,6 +10,7 @@ from pymongo import UpdateOne
 
 from stocksync.domain.codes import locate
 from stocksync.domain.stock import FIGURES, StockBasic, known
+from stocksync.domain.wire import moment
 from stocksync.errors import BadRow
 from stocksync.ports import Fence
 from stocksync.stores.text import storable
@@ -111,6 +112,16 @@ def _day(value: object) -> str | None:
         return f"{value:%Y%m%d}"
     digits = str(value).replace("-", "").replace("/", "")[:_DAY_DIGITS] if value else ""
     return digits if len(digits) == _DAY_DIGITS and digits.isdecimal() else None
+
+
+def read_moment(value: object) -> datetime | None:
+    """Read a moment as older services stored it: a date, or ISO 8601 text (naive: the market's time)."""
+    if isinstance(value, datetime):
+        return value
+    try:
+        return moment(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def storable_tree(value: Any) -> Any:

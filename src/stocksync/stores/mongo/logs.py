@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from bson import ObjectId
 from pymongo import DESCENDING
@@ -11,8 +11,10 @@ from pymongo import DESCENDING
 from stocksync.domain.status import SyncStats
 from stocksync.ports import OperationLog
 from stocksync.stores.mongo.connection import Connection, reaching
-from stocksync.stores.mongo.documents import storable_tree
+from stocksync.stores.mongo.documents import read_moment, storable_tree
 from stocksync.stores.mongo.schema import LOGS
+
+_UNKNOWN: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MongoOperationLogStore:
@@ -51,5 +53,8 @@ async def complete_record(connection: Connection, stats: SyncStats) -> None:
 
 
 def _log(document: Mapping[str, Any]) -> OperationLog:
+    """Read a record, also one of an older service, which may lack what ours always have."""
     known = {each.name: document[each.name] for each in fields(OperationLog) if each.name in document}
-    return OperationLog(**known)
+    when = read_moment(known.get("timestamp")) or read_moment(document.get("created_at"))
+    least = {"action_type": "", "action": "", "success": False}
+    return OperationLog(**{**least, **known, "timestamp": when or _UNKNOWN})

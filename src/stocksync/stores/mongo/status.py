@@ -5,17 +5,16 @@ last, and how the other one stands is found in sync_runs.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 from pymongo import DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from stocksync.domain.status import FINAL, Job, Reason, SyncStats, SyncStatus
-from stocksync.domain.wire import DATA_TYPE, from_wire, moment, to_wire
+from stocksync.domain.wire import DATA_TYPE, from_wire, to_wire
 from stocksync.errors import StoreInvalid
 from stocksync.stores.mongo.connection import Connection
-from stocksync.stores.mongo.documents import storable_tree
+from stocksync.stores.mongo.documents import read_moment, storable_tree
 from stocksync.stores.mongo.schema import RUNS, STATUS
 
 Document = Mapping[str, Any]
@@ -70,7 +69,7 @@ def legacy(document: Document, job: Job) -> SyncStats:
     running = status is SyncStatus.RUNNING
     if running:
         status = SyncStatus.FAILED
-    started, finished = _moment(document.get("started_at")), _moment(document.get("finished_at"))
+    started, finished = read_moment(document.get("started_at")), read_moment(document.get("finished_at"))
     message = document.get("message")
     return SyncStats(
         job=job,
@@ -87,15 +86,6 @@ def legacy(document: Document, job: Job) -> SyncStats:
         data_sources_used=tuple(dict.fromkeys(_texts(document.get("data_sources_used")))),
         message=_LEFT_RUNNING if running else _text(message),
     )
-
-
-def _moment(value: object) -> datetime | None:
-    if isinstance(value, datetime):
-        return value
-    try:
-        return moment(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
 
 
 def _count(value: object) -> int:
