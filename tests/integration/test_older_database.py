@@ -94,7 +94,8 @@ async def test_every_index_of_the_mission_is_made_by_its_name(
     await take_over(url, opened)
     assert names(old, "stock_basic_info") == {
         "_id_", "code_source_unique", "code_index", "source_index", "name_index", "industry_index",
-        "market_index", "total_mv_desc", "circ_mv_desc", "updated_at_desc", "pe_index", "pb_index", "turnover_rate_desc",
+        "market_index", "total_mv_desc", "circ_mv_desc", "updated_at_desc", "pe_index", "pb_index",
+        "turnover_rate_desc",
     }  # fmt: skip
 
 
