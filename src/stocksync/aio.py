@@ -1,7 +1,8 @@
-"""Two small manners of an event loop that many share."""
+"""Three small manners of an event loop that many share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 Item = TypeVar("Item")
@@ -35,3 +36,17 @@ async def uninterrupted(work: Coroutine[Any, Any, Item]) -> tuple[Item, asyncio.
     if cancelled is not None and task.exception() is not None:
         raise cancelled from task.exception()
     return task.result(), cancelled
+
+
+async def stop(tasks: Collection[asyncio.Task[Any]], *, within: float) -> bool:
+    """Cancel tasks and await their ends, also of those that join meanwhile; tell whether all of them ended.
+
+    `tasks` drops whatever is done. One that hangs on a database must not keep a process from stopping.
+    """
+    for task in tasks:
+        task.cancel()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            while tasks:
+                await asyncio.wait(set(tasks))
+    return not tasks

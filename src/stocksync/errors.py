@@ -191,7 +191,7 @@ class UnknownSource(RunError):
 
 
 class LeaseLost(RunError):
-    """Another process took over, or the lease ran out: whoever gets this must stop writing at once."""
+    """Another process took over: whoever gets this must stop writing at once."""
 
     code = "lease_lost"
 

@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     """Sync the figures of this day instead of today's: for replays of recorded data (2026-04-15)."""
     rescue_seconds: float = Field(default=15, ge=2, le=600)
     """A run whose owner died is closed within this time."""
+    resume_interrupted: bool = True
+    """A server follows up a run whose owner died with a new one."""
     keep_runs_days: int = Field(default=365, ge=1, le=36_500)
     """Runs that ended earlier are deleted."""
     allowed_hosts: Names = ()

@@ -1,9 +1,11 @@
 """The API over a real server: shapes, manners, refusals."""
 
 import asyncio
+import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -258,7 +260,7 @@ async def test_the_openapi_document_has_examples_for_every_operation(http: httpx
 
 
 async def test_stopping_ends_waiting_clients_and_the_run(
-    running: ServerProcess, http: httpx.AsyncClient, simulator: Simulator
+    running: ServerProcess, http: httpx.AsyncClient, simulator: Simulator, tmp_path: Path
 ) -> None:
     simulator.faults.set("tushare.stock_basic", "hang")
     idle = asyncio.create_task(http.get(STATUS, params={"wait": 60, "job": "stock_basics"}))
@@ -269,4 +271,9 @@ async def test_stopping_ends_waiting_clients_and_the_run(
     assert time.monotonic() - began < 5
     assert code == 0
     assert (await idle).status_code == 200
-    assert checked(await waiting, 202)["status"] == "running"
+    run = checked(await waiting, 202)
+    assert run["status"] == "running"
+    with closing(sqlite3.connect(tmp_path / "stocks.db")) as db:
+        (stored,) = db.execute("SELECT document FROM sync_runs WHERE run_id = ?", (run["run_id"],)).fetchone()
+        assert db.execute("SELECT run_id, owner FROM lease").fetchone() == (None, None), "the slot is free"
+    assert (json.loads(stored)["status"], json.loads(stored)["reason"]) == ("failed", "cancelled")

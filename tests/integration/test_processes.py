@@ -94,7 +94,7 @@ async def test_a_killed_owner_is_rescued_and_the_next_run_writes_only_what_is_mi
 
 
 def check_rescue(simulator: Simulator, store: Path, left: int, killed_at: float) -> None:
-    with server(store, simulator.settings) as survivor:
+    with server(store, {**simulator.settings, "STOCKSYNC_RESUME_INTERRUPTED": "false"}) as survivor:
         while (stats := status_of(survivor.url))["status"] == "running":
             assert time.monotonic() - killed_at < RESCUE_SECONDS
             time.sleep(0.1)

@@ -29,6 +29,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
             assert text == "none", name
         elif isinstance(value, tuple):
             assert text == ",".join(value), name
+        elif isinstance(value, bool):
+            assert text == str(value).lower(), name
         elif isinstance(value, int | float):
             assert float(text) == value, name
         else:

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -28,7 +29,11 @@ _DESCRIPTION = """\
 """
 
 
-def create_api(settings: Settings, *, opener: OpenApp = open_app) -> Gateway:
+_open_serving: OpenApp = partial(open_app, resume=True)
+"""A server stays, so it can go on with what was interrupted."""
+
+
+def create_api(settings: Settings, *, opener: OpenApp = _open_serving) -> Gateway:
     """Build the application; `opener` opens what it works with when the server starts, and closes it."""
     gateway = Gateway(settings.allowed_hosts, settings.allowed_origins)
 

@@ -1,6 +1,7 @@
 """Is the process alive, and can it do its work: for supervisors and load balancers."""
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -13,6 +14,9 @@ from stocksync.domain.wire import iso
 from stocksync.errors import StoreUnavailable
 
 router = APIRouter(tags=["运维"])
+
+_PING_SECONDS: Final = 1.0
+"""Who asks wants to know it now; many probes give up after a second or two."""
 
 
 class Liveness(BaseModel):
@@ -42,5 +46,9 @@ async def readyz(request: Request, response: Response) -> Readiness:
     stale_since = app.service.board.get().stale_since
     if stale_since is not None:
         raise StoreUnavailable(f"数据库自 {iso(stale_since)} 起不可用")
-    await app.store.ping()
+    try:
+        async with asyncio.timeout(_PING_SECONDS):
+            await app.store.ping()
+    except TimeoutError:
+        raise StoreUnavailable(f"数据库 {_PING_SECONDS:g} 秒内没有应答") from None
     return Readiness(status="ready")

@@ -34,6 +34,7 @@ class SyncEngine:
 
     async def run(self) -> SyncStats:
         """Carry the run out and tell how it ended. Raises RunFailed, StoreError, LeaseLost."""
+        await self.store.stocks.ensure_writable()
         market = await self._fetch()
         self.track.enter(Phase.MERGE)
         listed = unite(market.lists)
@@ -69,13 +70,13 @@ class SyncEngine:
         return lists
 
     async def _write(self, listed: Listed, market: Market) -> None:
-        await self.track.step()
+        await self.track.offer()
         async for source, batch in self._batches(listed, market):
             count, cancelled = await uninterrupted(self.store.stocks.upsert(batch, self.track.fence))
             self.track.written(source, count)
             if cancelled is not None:
                 raise cancelled
-            await self.track.step()
+            await self.track.offer()
 
     async def _batches(
         self, listed: Listed, market: Market

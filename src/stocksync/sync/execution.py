@@ -8,15 +8,18 @@ from datetime import timedelta
 from typing import Final
 
 from stocksync.aio import uninterrupted
-from stocksync.domain.status import COMPLETED, Reason, SyncStats, broken_invariants, fail
-from stocksync.errors import LeaseLost, RunFailed, StoreError
-from stocksync.ports import Clock, RunStore
+from stocksync.domain.status import COMPLETED, Reason, SyncStats, broken_invariants, fail, recount
+from stocksync.errors import LeaseLost, RunFailed, StoreError, StoreUnavailable
+from stocksync.ports import Clock, Journal, RunStore
 from stocksync.sync.board import StatusBoard
 from stocksync.sync.engine import SyncEngine
-from stocksync.sync.tracker import RunTracker
+from stocksync.sync.tracker import PATIENCE_SECONDS, TICK_SECONDS, RunTracker
 
-_RETRY_SECONDS: Final = 1.0
-_FINISH_TRIES: Final = 5
+_HURRY_SECONDS: Final = 2.0
+"""What is left for storing the end of a run once the process is to stop."""
+
+_UNCERTAIN: Final = frozenset({Reason.STORE_UNAVAILABLE, Reason.CANCELLED})
+"""A batch may have landed whose answer was lost."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +33,8 @@ class RunExecution:
     runs: RunStore
     board: StatusBoard
     clock: Clock
-    lease: timedelta
     keep: timedelta
+    closing: asyncio.Event
     prepare: Callable[[], Awaitable[None]]
 
     async def carry_out(self) -> None:
@@ -52,8 +55,10 @@ class RunExecution:
             return self._failed(Reason.CANCELLED, "服务停止，同步任务已取消")
         except RunFailed as exc:
             return self._failed(Reason(exc.reason), str(exc))
-        except StoreError as exc:
+        except StoreUnavailable as exc:
             return self._failed(Reason.STORE_UNAVAILABLE, f"数据库不可用，同步任务中止：{exc}")
+        except StoreError as exc:
+            return self._failed(Reason.ERROR, str(exc))
         except Exception as exc:
             _log.exception("run %s broke", self.track.fence.run_id)
             return self._failed(Reason.ERROR, f"内部错误（{type(exc).__name__}），详见服务日志")
@@ -61,7 +66,7 @@ class RunExecution:
     async def _outcome(self) -> SyncStats | None:
         """Run the engine beside its heartbeat; None where somebody asked to cancel."""
         work = asyncio.create_task(self.engine.run())
-        pulse = asyncio.create_task(self.track.tick(patience=self.lease.total_seconds()))
+        pulse = asyncio.create_task(self.track.tick())
         try:
             await asyncio.wait({work, pulse}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
@@ -88,36 +93,70 @@ class RunExecution:
         level = "info" if ended.reason is None else "error"
         self.track.log("run_finished", ended.message or "", level=level, status=ended.status)
         stats, journal = self.track.last_step(ended)
-        for _ in range(_FINISH_TRIES):
+        try:
+            stats = await self._stored(stats, journal)
+        except LeaseLost:
+            await self._give_way()
+        except TimeoutError:
+            _log.error("gave up on storing the end of run %s; a rescue will close it", stats.run_id)
+            message = "数据库不可用，无法保存同步结果"
+            self.board.publish(
+                fail(stats, at=self.clock.now(), reason=Reason.STORE_UNAVAILABLE, message=message)
+            )
+        else:
+            self.board.publish(stats)
+            await self._prune()
+
+    async def _stored(self, stats: SyncStats, journal: Journal) -> SyncStats:
+        """Store how the run ended, and give it. Raises LeaseLost, TimeoutError."""
+        async with asyncio.timeout(PATIENCE_SECONDS) as limit:
+            hurry = asyncio.create_task(self._hurry(limit))
             try:
-                await self.runs.finish(self.track.fence, stats, journal)
-            except LeaseLost:
-                await self._give_way()
-                return
+                return await self._store_persistently(stats, journal)
+            finally:
+                hurry.cancel()
+
+    async def _hurry(self, limit: asyncio.Timeout) -> None:
+        await self.closing.wait()
+        soon = asyncio.get_running_loop().time() + _HURRY_SECONDS
+        if not limit.expired():
+            limit.reschedule(min(soon, limit.when() or soon))
+
+    async def _store_persistently(self, stats: SyncStats, journal: Journal) -> SyncStats:
+        """Try as often as a step would come: whoever finds the lease overdue waits for longer than that."""
+        is_told = False
+        while True:
+            try:
+                counted = await self._recounted(stats)
+                await self.runs.finish(self.track.fence, counted, journal)
             except StoreError as exc:
-                _log.warning("the end of run %s could not be stored: %s", stats.run_id, exc)
-                await self.clock.sleep(_RETRY_SECONDS)
+                if not is_told:
+                    _log.warning("the end of run %s cannot be stored yet: %s", stats.run_id, exc)
+                is_told = True
+                await self.clock.sleep(TICK_SECONDS)
             else:
-                self.board.publish(stats)
-                await self._prune()
-                return
-        _log.error("gave up on storing the end of run %s; a rescue will close it", stats.run_id)
-        message = "数据库不可用，无法保存同步结果"
-        self.board.publish(fail(stats, at=self.clock.now(), reason=Reason.STORE_UNAVAILABLE, message=message))
+                return counted
+
+    async def _recounted(self, stats: SyncStats) -> SyncStats:
+        """Count a run whose last batch is uncertain by what the rows say."""
+        if stats.reason not in _UNCERTAIN:
+            return stats
+        return recount(stats, await self.engine.store.stocks.marks(stats.run_id or ""))
 
     async def _prune(self) -> None:
         """Let old runs go; if that fails now, the next run does it."""
+        if self.closing.is_set():
+            return
         try:
             await self.runs.prune(self.clock.now() - self.keep)
         except StoreError as exc:
             _log.warning("old runs could not be deleted: %s", exc)
 
     async def _give_way(self) -> None:
-        """Stop owning the run: somebody took over, or the lease ran out and it must be closed as dead."""
+        """Somebody took over, and has closed this run or is about to: see how it stands."""
         run_id = self.track.fence.run_id
-        _log.warning("run %s lost its lease", run_id)
+        _log.warning("run %s was taken over", run_id)
         try:
-            await self.runs.rescue(self.clock.now())
             stats = await self.runs.latest(self.track.stats.job)
         except StoreError as exc:
             _log.warning("run %s could not be looked up: %s", run_id, exc)

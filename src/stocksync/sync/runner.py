@@ -1,13 +1,14 @@
 """One run at a time over all processes: start, force, cancel, and the status that all of them serve."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from stocksync.aio import uninterrupted
+from stocksync.aio import stop, uninterrupted
 from stocksync.audit import Actor, OperationLogService, log_operation
 from stocksync.domain.status import COMPLETED, Job, SyncStats, Trigger, begin
 from stocksync.domain.wire import MARKET_ZONE
@@ -24,12 +25,19 @@ from stocksync.sync.board import StatusBoard
 from stocksync.sync.engine import SyncEngine
 from stocksync.sync.execution import RunExecution
 from stocksync.sync.follower import StoreFollower
+from stocksync.sync.rescue import GRACE_SHARE, LEASE_SHARE, close_dead_run
+from stocksync.sync.resume import Resumption
 from stocksync.sync.tracker import RunTracker
 
-_LEASE_SHARE: Final = 0.8
-"""Lease over STOCKSYNC_RESCUE_SECONDS: the rest is for noticing that it ran out and for closing the run."""
-
 _RECENT_RUNS: Final = 10
+
+_CLOSE_SECONDS: Final = 2.5
+"""For ending a run when the process is to stop; what hangs on the database for longer is left to a rescue."""
+
+_ITSELF: Final = Actor(username="stocksync")
+"""Who starts what nobody asked for."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,30 +70,37 @@ class MultiSourceBasicsSyncService:
         audit: OperationLogService,
         clock: Clock,
         settings: Settings,
+        resume: bool = False,
     ) -> None:
+        """With `resume`, a run that was interrupted is followed by a new one of its job."""
         self.board = StatusBoard()
         self._store = store
         self._sources = sources
         self._audit = audit
         self._clock = clock
         self._settings = settings
-        self._lease = timedelta(seconds=settings.rescue_seconds * _LEASE_SHARE)
-        self._runs: set[asyncio.Task[None]] = set()
+        self._resumes = resume
+        self._lease = timedelta(seconds=settings.rescue_seconds * LEASE_SHARE)
+        self._grace = settings.rescue_seconds * GRACE_SHARE
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
-        self._follower = StoreFollower(store.runs, self.board, clock)
+        self._follower = StoreFollower(store.runs, self.board, clock, grace=self._grace)
 
     async def open(self) -> None:
         """Close the run of a dead owner, learn how both jobs stand, and keep following. Raises StoreError."""
-        await self._store.runs.rescue(self._clock.now())
+        await close_dead_run(self._store.runs, self._clock, grace=self._grace)
         await self._refresh()
         self._follower.start()
+        if self._resumes:
+            resumption = Resumption(self._store.runs, self.board, self._clock, start=self._resume)
+            self._keep(asyncio.create_task(resumption.keep_going()))
 
     async def aclose(self) -> None:
         """Cancel this process's run, store that, and stop following. Idempotent."""
         self._closing.set()
-        for task in self._runs:
-            task.cancel()
-        await asyncio.gather(*self._runs, return_exceptions=True)
+        await asyncio.sleep(0)  # a run that was begun just now takes its first step
+        if not await stop(self._tasks, within=_CLOSE_SECONDS):
+            _log.error("a run could not be ended in time; a rescue will close it")
         await self._follower.aclose()
 
     async def get_status(self, job: Job | None = None) -> SyncStats:
@@ -104,26 +119,14 @@ class MultiSourceBasicsSyncService:
 
     async def start(self, request: RunRequest) -> Started:
         """Start a run, or tell which one goes on; always recorded. Raises UnknownSource, StoreError."""
-        if self._closing.is_set():
-            raise StoreUnavailable("服务正在停止，不接受新的同步任务")
         try:
-            sources = self._ordered(request)
-            # Once the slot is taken somebody must run, or it would stay taken: no cancellation in between.
-            tracker, cancelled = await uninterrupted(self._acquire(request))
+            return Started(await self._begin(request), accepted=True)
         except RunInProgress as exc:
             await self._record(request, error=str(exc))
             return Started(await self._refresh(), accepted=False)
         except UnknownSource as exc:
             await self._record(request, error=str(exc))
             raise
-        task = asyncio.create_task(self._execution(tracker, sources, request).carry_out())
-        self._runs.add(task)
-        if self._closing.is_set() or cancelled is not None:
-            task.cancel()
-        task.add_done_callback(self._runs.discard)
-        if cancelled is not None:
-            raise cancelled
-        return Started(tracker.stats, accepted=True)
 
     async def wait(self, run: SyncStats, *, seconds: float | None) -> SyncStats:
         """Wait at most so long for the end of a run of any process, and tell how it stands then."""
@@ -173,6 +176,31 @@ class MultiSourceBasicsSyncService:
         """The sources that are switched on, in order of trust."""
         return dict(self._sources)
 
+    async def _begin(self, request: RunRequest) -> SyncStats:
+        """Take the slot and let the run go. Raises RunInProgress, UnknownSource, StoreError."""
+        if self._closing.is_set():
+            raise StoreUnavailable("服务正在停止，不接受新的同步任务")
+        sources = self._ordered(request)
+        if not request.force:  # to acquire is to take a lease that ran out, and its owner may still live
+            await close_dead_run(self._store.runs, self._clock, grace=self._grace)
+        # Once the slot is taken somebody must run, or it would stay taken: no cancellation in between.
+        tracker, cancelled = await uninterrupted(self._acquire(request))
+        task = asyncio.create_task(self._execution(tracker, sources, request).carry_out())
+        self._keep(task)
+        if self._closing.is_set() or cancelled is not None:
+            # After its first step: a task that is cancelled before would never run, and so never end the run.
+            asyncio.get_running_loop().call_soon(task.cancel)
+        if cancelled is not None:
+            raise cancelled
+        return tracker.stats
+
+    async def _resume(self, job: Job) -> SyncStats:
+        return await self._begin(RunRequest(job=job, trigger=Trigger.RESCUE, actor=_ITSELF))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _ordered(self, request: RunRequest) -> list[Source]:
         """The sources in this run's order: preferred ones first; a single-source job has only the first."""
         unknown = [name for name in request.preferred_sources if name not in self._sources]
@@ -210,8 +238,8 @@ class MultiSourceBasicsSyncService:
             runs=self._store.runs,
             board=self.board,
             clock=self._clock,
-            lease=self._lease,
             keep=timedelta(days=self._settings.keep_runs_days),
+            closing=self._closing,
             prepare=lambda: self._record(request, run_id=tracker.fence.run_id),
         )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -25,6 +26,9 @@ from stocksync.ports import Clock, Fence, Journal, RunEvent, UpsertCount
 TICK_SECONDS: Final = 0.15
 """A step at least this often, so that a reader sees a run move every 200 ms."""
 
+PATIENCE_SECONDS: Final = 60.0
+"""How long a run puts up with a database that is out of reach, before it is given up."""
+
 Persist = Callable[[Fence, SyncStats, Journal], Coroutine[Any, Any, bool]]
 """Stores and shows one step; tells whether somebody asked to cancel. Raises LeaseLost, StoreError."""
 
@@ -47,6 +51,8 @@ class RunTracker:
         self._step = stats.revision - fence.revision(0)
         self._events: list[RunEvent] = []
         self._rejects: list[Reject] = []
+        self._first_event = 0
+        self._first_reject = 0
         self._turn = asyncio.Lock()
 
     def log(self, event: str, message: str, *, level: str = "info", **data: Any) -> None:
@@ -125,17 +131,26 @@ class RunTracker:
             journal = self._take_journal()
             try:
                 asked, cancelled = await uninterrupted(self._persist(self.fence, stats, journal))
-            except StoreError:
-                self._events[:0], self._rejects[:0] = journal.events, journal.rejects  # for the next try
+            except (StoreError, asyncio.CancelledError):  # a cancellation hides the failure behind it
+                self._put_back(journal)
                 raise
             self.cancel_requested |= asked
             if cancelled is not None:
                 raise cancelled
 
-    async def tick(self, *, patience: float) -> None:
-        """Take a step every TICK_SECONDS until somebody asks to cancel. Raises LeaseLost.
+    async def offer(self) -> None:
+        """Take a step if the store takes it now; how long an outage may last is the heartbeat's business.
 
-        Raises StoreUnavailable only after `patience` seconds of it: until then the lease still holds.
+        Raises LeaseLost, StoreInvalid.
+        """
+        with suppress(StoreUnavailable):
+            await self.step()
+
+    async def tick(self) -> None:
+        """Take a step every TICK_SECONDS until somebody asks to cancel. Raises LeaseLost, StoreInvalid.
+
+        Raises StoreUnavailable only after PATIENCE_SECONDS of it: a lease that ran out meanwhile is still
+        this run's until somebody takes over.
         """
         last_good = self._clock.monotonic()
         while not self.cancel_requested:
@@ -143,7 +158,7 @@ class RunTracker:
             try:
                 await self.step()
             except StoreUnavailable:
-                if self._clock.monotonic() - last_good > patience:
+                if self._clock.monotonic() - last_good > PATIENCE_SECONDS:
                     raise
             else:
                 last_good = self._clock.monotonic()
@@ -157,10 +172,22 @@ class RunTracker:
         ), self._take_journal()
 
     def _take_journal(self) -> Journal:
-        journal = Journal(events=tuple(self._events), rejects=tuple(self._rejects))
+        journal = Journal(
+            events=tuple(self._events),
+            rejects=tuple(self._rejects),
+            first_event=self._first_event,
+            first_reject=self._first_reject,
+        )
+        self._first_event += len(self._events)
+        self._first_reject += len(self._rejects)
         self._events.clear()
         self._rejects.clear()
         return journal
+
+    def _put_back(self, journal: Journal) -> None:
+        """Say it again with the next step, in the same places: it may have been stored after all."""
+        self._events[:0], self._rejects[:0] = journal.events, journal.rejects
+        self._first_event, self._first_reject = journal.first_event, journal.first_reject
 
     def _next(self, stats: SyncStats) -> SyncStats:
         self._step += 1

@@ -7,10 +7,11 @@ plain function on the writer's thread; nothing is awaited while it holds the wri
 import asyncio
 import contextlib
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -21,6 +22,9 @@ Work = Callable[[sqlite3.Connection], Result]
 
 BUSY_SECONDS: Final = 10
 """How long a transaction waits for another process's; a batch takes milliseconds."""
+
+_TURN_SECONDS: Final = 0.5
+"""A writer waits in turns of this length: between two of them it notices that the store is being closed."""
 
 NOW: Final = "((julianday('now') - 2440587.5) * 86400.0)"
 """SQL for the database's clock in seconds since 1970, with milliseconds (unixepoch('subsec') needs 3.42)."""
@@ -48,7 +52,7 @@ class Database:
     path: Path
     _writer: _Lane
     _reader: _Lane
-    _closed: bool = False
+    _closing: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     async def open(cls, path: Path, *, inspect: Work[None], prepare: Work[None]) -> Self:
@@ -58,6 +62,7 @@ class Database:
         """
         writer = await _open_lane(path, inspect, prepare)
         try:
+            await writer.run(lambda: _wait_at_most(writer.connection, _TURN_SECONDS))
             reader = await _open_lane(path, inspect, prepare)
         except BaseException:
             await writer.aclose()
@@ -70,12 +75,12 @@ class Database:
         If the caller is cancelled meanwhile the transaction still ends by itself, either way.
         """
         self._check_open()
-        return await self._writer.run(lambda: _transact(self._writer.connection, "BEGIN IMMEDIATE", work))
+        return await self._writer.run(lambda: _transact(self._writer.connection, self._begin_writing, work))
 
     async def read(self, work: Work[Result]) -> Result:
         """Run a function on one consistent state of the database."""
         self._check_open()
-        return await self._reader.run(lambda: _transact(self._reader.connection, "BEGIN", work))
+        return await self._reader.run(lambda: _transact(self._reader.connection, _begin_reading, work))
 
     async def data_version(self) -> int:
         """Tell a number that changes whenever another connection, of any process, has committed."""
@@ -83,16 +88,22 @@ class Database:
         return await self._reader.run(lambda: _data_version(self._reader.connection))
 
     async def aclose(self) -> None:
-        """Let running transactions end, then close. Idempotent."""
-        if self._closed:
+        """Let running transactions end, then close; whoever still waits for another process gives up.
+
+        Idempotent.
+        """
+        if self._closing.is_set():
             return
-        self._closed = True
+        self._closing.set()
         await self._reader.aclose()
         await self._writer.aclose()
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closing.is_set():
             raise StoreUnavailable("数据库已关闭")
+
+    def _begin_writing(self, connection: sqlite3.Connection) -> None:
+        _insistently(connection, "BEGIN IMMEDIATE", give_up=self._closing.is_set)
 
 
 async def _open_lane(path: Path, inspect: Work[None], prepare: Work[None]) -> _Lane:
@@ -114,11 +125,12 @@ def _connect(path: Path, inspect: Work[None], prepare: Work[None]) -> sqlite3.Co
     except (OSError, sqlite3.Error) as exc:
         raise StoreUnavailable(f"无法打开数据库 {path}：{exc}") from exc
     try:
-        _transact(connection, "BEGIN", inspect)
-        _enter_wal(connection)
+        _transact(connection, _begin_reading, inspect)
+        # Processes that make the file together collide here, where no busy timeout applies.
+        _insistently(connection, "PRAGMA journal_mode = WAL", pause=0.01)
         connection.execute("PRAGMA synchronous = FULL")  # a commit that was acknowledged survives a power cut
         connection.execute("PRAGMA foreign_keys = ON")
-        _transact(connection, "BEGIN IMMEDIATE", prepare)
+        _transact(connection, lambda db: db.execute("BEGIN IMMEDIATE"), prepare)
     except BaseException as exc:
         connection.close()
         if isinstance(exc, sqlite3.Error):
@@ -127,23 +139,38 @@ def _connect(path: Path, inspect: Work[None], prepare: Work[None]) -> sqlite3.Co
     return connection
 
 
-def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL. Processes that make the file together collide here, where no busy timeout applies."""
+def _insistently(
+    connection: sqlite3.Connection,
+    statement: str,
+    *,
+    pause: float = 0,
+    give_up: Callable[[], bool] = lambda: False,
+) -> None:
+    """Execute a statement that another process may hold up, again and again for BUSY_SECONDS."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(statement)
         except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            is_busy = exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or give_up() or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            time.sleep(pause)
         else:
             return
 
 
-def _transact(connection: sqlite3.Connection, begin: str, work: Work[Result]) -> Result:
+def _wait_at_most(connection: sqlite3.Connection, seconds: float) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+
+
+def _begin_reading(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN")
+
+
+def _transact(connection: sqlite3.Connection, begin: Work[object], work: Work[Result]) -> Result:
     try:
-        connection.execute(begin)
+        begin(connection)
         try:
             result = work(connection)
             connection.execute("COMMIT")

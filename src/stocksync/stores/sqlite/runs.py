@@ -3,27 +3,31 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from stocksync.domain.status import Job, Reason, Reject, SyncStats, fail, recount
+from stocksync.domain.status import Job, Reason, Reject, SyncStats
 from stocksync.domain.wire import from_wire, to_wire
 from stocksync.errors import RunInProgress, StoreInvalid
 from stocksync.ports import Fence, Journal, RunEvent
+from stocksync.stores.closing import closed, closing_event
 from stocksync.stores.sqlite.database import Database
 from stocksync.stores.sqlite.logs import complete_record
-from stocksync.stores.sqlite.slot import check_fence, free_slot, read_slot, renew, take_slot
+from stocksync.stores.sqlite.slot import (
+    check_fence,
+    free_slot,
+    prove_writable,
+    read_slot,
+    renew,
+    take_slot,
+)
+from stocksync.stores.sqlite.stocks import marks_of
 from stocksync.stores.text import storable, storable_json
 
 POLL_SECONDS: Final = 0.1
 """How often a process looks whether another one has committed; a look costs some 30 µs."""
-
-_MESSAGES: Final = {
-    Reason.SUPERSEDED: "同步任务已被新的强制任务取代",
-    Reason.INTERRUPTED: "同步进程意外中断，任务未完成",
-}
 
 
 class SqliteRunStore:
@@ -62,9 +66,21 @@ class SqliteRunStore:
 
         await self._database.write(work)
 
+    async def overdue(self) -> int | None:
+        if not (await self._database.read(read_slot)).overdue:
+            return None
+
+        def work(db: sqlite3.Connection) -> int | None:
+            held = read_slot(db)  # again: while this waited for its turn to write, the owner may have had his
+            if not held.overdue:
+                return None
+            prove_writable(db)
+            return held.token
+
+        return await self._database.write(work)
+
     async def rescue(self, now: datetime) -> SyncStats | None:
-        slot = await self._database.read(read_slot)
-        if slot.run_id is None or not slot.expired:
+        if not (await self._database.read(read_slot)).overdue:
             return None
 
         def work(db: sqlite3.Connection) -> SyncStats | None:
@@ -72,9 +88,9 @@ class SqliteRunStore:
             if held.run_id is None or not held.expired:
                 return None
             fence = take_slot(db, owner="rescue", run_id=held.run_id, ttl=timedelta(0))
-            closed = _close_displaced(db, held.run_id, fence, Reason.INTERRUPTED, now)
+            ended = _close_displaced(db, held.run_id, fence, Reason.INTERRUPTED, now)
             free_slot(db)
-            return closed
+            return ended
 
         return await self._database.write(work)
 
@@ -190,32 +206,33 @@ def _store(db: sqlite3.Connection, stats: SyncStats, journal: Journal) -> None:
 
 
 def _append(db: sqlite3.Connection, run_id: str | None, journal: Journal) -> None:
-    first = _next_seq(db, "sync_run_events", run_id) if journal.events else 0
+    """Store each line in its place of the run's log; one that is there already stays as it is."""
     db.executemany(
         "INSERT INTO sync_run_events (run_id, seq, at, level, event, message, data) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, seq) DO NOTHING",
         [
             (
-                run_id, first + n, event.at.timestamp(), event.level, event.event, storable(event.message),
+                run_id, place, event.at.timestamp(), event.level, event.event, storable(event.message),
                 storable_json(event.data),
             )
-            for n, event in enumerate(journal.events)
+            for place, event in enumerate(journal.events, journal.first_event)
         ],
     )  # fmt: skip
-    first = _next_seq(db, "sync_run_rejects", run_id) if journal.rejects else 0
     db.executemany(
-        "INSERT INTO sync_run_rejects (run_id, seq, code, field, value, reason) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sync_run_rejects (run_id, seq, code, field, value, reason) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (run_id, seq) DO NOTHING",
         [
-            (run_id, first + n, *map(storable, (reject.code, reject.field, reject.value, reject.reason)))
-            for n, reject in enumerate(journal.rejects)
+            (run_id, place, *map(storable, (reject.code, reject.field, reject.value, reject.reason)))
+            for place, reject in enumerate(journal.rejects, journal.first_reject)
         ],
     )
 
 
-def _next_seq(db: sqlite3.Connection, table: str, run_id: str | None) -> int:
-    query = f"SELECT coalesce(max(seq), 0) + 1 FROM {table} WHERE run_id = ?"
-    seq: int = db.execute(query, (run_id,)).fetchone()[0]
-    return seq
+def _end_of_log(db: sqlite3.Connection, run_id: str) -> int:
+    """The place behind the last line: whoever closes another's run does not know how many it said."""
+    query = "SELECT coalesce(max(seq) + 1, 0) FROM sync_run_events WHERE run_id = ?"
+    place: int = db.execute(query, (run_id,)).fetchone()[0]
+    return place
 
 
 def _seconds(moment: datetime | None) -> float | None:
@@ -241,21 +258,7 @@ def _close_displaced(
     stats = _run(db, run_id)
     if stats is None or stats.final:
         return stats
-    counted = recount(stats, _marks(db, run_id))
-    closed = replace(
-        fail(counted, at=now, reason=reason, message=_MESSAGES[reason]), revision=fence.revision(0)
-    )
-    event = RunEvent(
-        at=now, level="error", event="run_closed", message=_MESSAGES[reason], data={"reason": reason}
-    )
-    _close(db, closed, Journal(events=(event,)))
-    return closed
-
-
-def _marks(db: sqlite3.Connection, run_id: str) -> Mapping[str, tuple[int, int]]:
-    rows = db.execute(
-        "SELECT source, sum(created_run = ?1), sum(created_run != ?1) FROM stock_basic_info "
-        "WHERE changed_run = ?1 GROUP BY source",
-        (run_id,),
-    )
-    return {source: (created, changed) for source, created, changed in rows}
+    ended = closed(stats, marks_of(db, run_id), reason=reason, revision=fence.revision(0), at=now)
+    event = closing_event(ended, at=now)
+    _close(db, ended, Journal(events=(event,), first_event=_end_of_log(db, run_id)))
+    return ended

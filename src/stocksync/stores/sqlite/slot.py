@@ -23,6 +23,11 @@ class Slot:
     run_id: str | None
     expired: bool
 
+    @property
+    def overdue(self) -> bool:
+        """Whether its owner should have renewed it by now."""
+        return self.run_id is not None and self.expired
+
 
 def read_slot(db: sqlite3.Connection) -> Slot:
     """Look at the slot."""
@@ -41,10 +46,9 @@ def take_slot(db: sqlite3.Connection, *, owner: str, run_id: str | None, ttl: ti
 
 
 def renew(db: sqlite3.Connection, fence: Fence, ttl: timedelta) -> bool:
-    """Prolong the lease; tell whether somebody asked to cancel. Raises LeaseLost, also when it ran out."""
+    """Prolong the lease; tell whether somebody asked to cancel. Raises LeaseLost where somebody took over."""
     row = db.execute(
-        f"UPDATE lease SET expires = {NOW} + ? WHERE owner = ? AND token = ? AND expires > {NOW} "
-        "RETURNING cancel_requested",
+        f"UPDATE lease SET expires = {NOW} + ? WHERE owner = ? AND token = ? RETURNING cancel_requested",
         (ttl.total_seconds(), fence.owner, fence.token),
     ).fetchone()
     if row is None:
@@ -59,6 +63,12 @@ def check_fence(db: sqlite3.Connection, fence: Fence) -> None:
         is None
     ):
         raise LeaseLost(_LOST)
+
+
+def prove_writable(db: sqlite3.Connection) -> None:
+    """Write and take it back: on a full disk a transaction begins, but no page of it can be committed."""
+    for _ in range(2):
+        db.execute("UPDATE lease SET cancel_requested = 1 - cancel_requested")
 
 
 def free_slot(db: sqlite3.Connection) -> None:

@@ -55,8 +55,14 @@ class SqliteStockStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def ensure_writable(self) -> None:
+        """Nothing to wait for: the unique key is a part of the table."""
+
     async def upsert(self, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
         return await self._database.write(lambda db: _upsert(db, rows, fence))
+
+    async def marks(self, run_id: str) -> Mapping[str, tuple[int, int]]:
+        return await self._database.read(lambda db: marks_of(db, run_id))
 
     async def absent(
         self, source: str, exchanges: frozenset[Exchange], listed: frozenset[str]
@@ -116,6 +122,16 @@ class SqliteStockStore:
             ).fetchone()[0]
         )
         return count
+
+
+def marks_of(db: sqlite3.Connection, run_id: str) -> Mapping[str, tuple[int, int]]:
+    """Count by source the rows that a run has (created, changed); part of the caller's transaction."""
+    rows = db.execute(
+        "SELECT source, sum(created_run = ?1), sum(created_run != ?1) FROM stock_basic_info "
+        "WHERE changed_run = ?1 GROUP BY source",
+        (run_id,),
+    )
+    return {source: (created, changed) for source, created, changed in rows}
 
 
 def _upsert(db: sqlite3.Connection, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
