@@ -140,6 +140,10 @@ class StockStore(Protocol):
         """Count by source the rows that a run has (created, changed), as the rows themselves say."""
         ...
 
+    async def retract(self, fence: Fence) -> None:
+        """Take back what an owner stored after he had been displaced, where fencing could not prevent it."""
+        ...
+
     async def absent(
         self, source: str, exchanges: frozenset[Exchange], listed: frozenset[str]
     ) -> Sequence[StockRef]:

@@ -92,6 +92,10 @@ class Scene:
             raise self.ends_fail.pop(0)
         self.stored = stats
 
+    async def retract(self, fence: Fence) -> None:
+        assert fence is FENCE
+        self.asked.append("retract")
+
     async def latest(self, job: Job) -> SyncStats:
         self.asked.append(f"latest {job}")
         return TAKEN_OVER
@@ -210,7 +214,7 @@ async def test_a_store_that_is_not_as_it_must_be_is_an_error_with_its_own_words(
 
 
 @pytest.mark.parametrize("where", ["engine", "heartbeat", "end"])
-async def test_who_was_taken_over_only_looks_how_it_stands(scene: Scene, where: str) -> None:
+async def test_who_was_taken_over_takes_back_strays_and_looks_how_it_stands(scene: Scene, where: str) -> None:
     lost = LeaseLost("运行权已被其他进程接管")
     if where == "engine":
         scene.outcome = lost
@@ -219,7 +223,7 @@ async def test_who_was_taken_over_only_looks_how_it_stands(scene: Scene, where: 
     else:
         scene.ends_fail = [lost]
     assert await scene.carry_out() == TAKEN_OVER
-    assert scene.asked == [f"latest {Job.MULTI}"]
+    assert scene.asked == ["retract", f"latest {Job.MULTI}"]
     assert scene.stored is None
 
 

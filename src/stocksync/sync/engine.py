@@ -21,6 +21,9 @@ from stocksync.sync.tracker import RunTracker
 BATCH: Final = 500
 """Rows a write: some milliseconds, so that cancelling is quick and progress moves."""
 
+WRITERS: Final = 2
+"""Batches under way at once: one is compared with what is stored while the other is being written."""
+
 
 @dataclass(frozen=True, slots=True)
 class SyncEngine:
@@ -70,13 +73,24 @@ class SyncEngine:
         return lists
 
     async def _write(self, listed: Listed, market: Market) -> None:
+        """Write batch after batch; while the database is busy with one, the next one is prepared."""
         await self.track.offer()
-        async for source, batch in self._batches(listed, market):
-            count, cancelled = await uninterrupted(self.store.stocks.upsert(batch, self.track.fence))
-            self.track.written(source, count)
-            if cancelled is not None:
-                raise cancelled
-            await self.track.offer()
+        room = asyncio.Semaphore(WRITERS)
+        try:
+            async with asyncio.TaskGroup() as writers:
+                async for source, batch in self._batches(listed, market):
+                    await room.acquire()
+                    writer = writers.create_task(self._write_batch(source, batch))
+                    writer.add_done_callback(lambda _: room.release())
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
+
+    async def _write_batch(self, source: str, batch: Sequence[StockBasic]) -> None:
+        count, cancelled = await uninterrupted(self.store.stocks.upsert(batch, self.track.fence))
+        self.track.written(source, count)
+        if cancelled is not None:
+            raise cancelled
+        await self.track.offer()
 
     async def _batches(
         self, listed: Listed, market: Market

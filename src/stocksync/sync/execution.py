@@ -153,10 +153,11 @@ class RunExecution:
             _log.warning("old runs could not be deleted: %s", exc)
 
     async def _give_way(self) -> None:
-        """Somebody took over, and has closed this run or is about to: see how it stands."""
+        """Somebody took over, and closes this run: leave nothing behind, and see how it stands."""
         run_id = self.track.fence.run_id
         _log.warning("run %s was taken over", run_id)
         try:
+            await self.engine.store.stocks.retract(self.track.fence)
             stats = await self.runs.latest(self.track.stats.job)
         except StoreError as exc:
             _log.warning("run %s could not be looked up: %s", run_id, exc)

@@ -1,5 +1,6 @@
 """The collection stock_basic_info."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from stocksync.stores.mongo.schema import STOCKS, ensure_unique_stocks
 
 CHUNK: Final = 1000
 """Operations a command: as one wire command a chunk is either answered or not, never in part."""
+
+_SEAL_SECONDS: Final = 0.2
 
 _LISTED: Final[Mapping[str, Any]] = {"_sync.gone_run": None}
 
@@ -85,8 +88,10 @@ class MongoStockStore:
     async def absent(
         self, source: str, exchanges: frozenset[Exchange], listed: frozenset[str]
     ) -> Sequence[StockRef]:
-        with reaching():
-            found = await self._stocks.find({"source": source, **_LISTED}, sort=[("code", 1)]).to_list()
+        listed_once = {"source": source, **_LISTED}
+        found = await self._connection.persistently(
+            lambda: self._stocks.find(listed_once, sort=[("code", 1)]).to_list()
+        )
         gone = (each for each in found if each["code"] not in listed and _exchange(each["code"]) in exchanges)
         stocks = (decode(each).stock for each in gone)
         return [StockRef(code=each.code, name=each.name, list_date=each.list_date) for each in stocks]
@@ -110,13 +115,10 @@ class MongoStockStore:
         return None if document is None else decode(document).stock
 
     async def listed_counts(self, source: str) -> Mapping[Exchange, int]:
-        counts: dict[Exchange, int] = {}
-        with reaching():
-            async for document in self._stocks.find({"source": source, **_LISTED}, {"code": 1}):
-                exchange = _exchange(document["code"])
-                if exchange is not None:
-                    counts[exchange] = counts.get(exchange, 0) + 1
-        return counts
+        mine = {"source": source, **_LISTED}
+        found = await self._connection.persistently(lambda: self._stocks.find(mine, {"code": 1}).to_list())
+        exchanges = (_exchange(document["code"]) for document in found)
+        return Counter(exchange for exchange in exchanges if exchange is not None)
 
     async def count(self, source: str | None = None) -> int:
         with reaching():
@@ -141,15 +143,16 @@ class MongoStockStore:
         await self._connection.persistently(lambda: self._stocks.update_many(older, seal))
 
     async def retract(self, fence: Fence) -> None:
-        """Delete what a fenced-off owner inserted after the rows had been sealed against it.
+        """Delete what a fenced-off owner inserted after the rows had been sealed against him.
 
-        Existing rows are out of its reach; only a row that did not exist could not be sealed.
+        Existing rows are out of his reach; only a row that did not exist could not be sealed.
         """
+        strays = {"_sync.fence": fence.token, "_sync.created_run": fence.run_id}
         with reaching():
-            if await self._lease.sealed_against(fence):
-                await self._stocks.delete_many(
-                    {"_sync.fence": fence.token, "_sync.created_run": fence.run_id}
-                )
+            # Until then these may be rightful rows. It is another process that seals them.
+            while not await self._lease.sealed_against(fence):  # noqa: ASYNC110
+                await asyncio.sleep(_SEAL_SECONDS)
+            await self._stocks.delete_many(strays)
 
 
 def _plan(rows: Sequence[StockBasic], stored: Mapping[tuple[str, str], StoredStock], fence: Fence) -> _Plan:

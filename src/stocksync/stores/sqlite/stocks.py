@@ -61,6 +61,9 @@ class SqliteStockStore:
     async def upsert(self, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
         return await self._database.write(lambda db: _upsert(db, rows, fence))
 
+    async def retract(self, fence: Fence) -> None:
+        """Nothing: the token is checked in the transaction that writes."""
+
     async def marks(self, run_id: str) -> Mapping[str, tuple[int, int]]:
         return await self._database.read(lambda db: marks_of(db, run_id))
 
