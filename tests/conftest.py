@@ -1,12 +1,15 @@
 """Fixtures and options of all tests."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from mongod import MongoServers, mongo_servers
+from mongod import MongoServers, ReplicaSet, mongo_servers, replica_set
+from mongod_process import Mongod
 from stocksync.app import App
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
 from support import SMALL, running_app
@@ -44,9 +47,34 @@ def dumps() -> Path:
 
 
 @pytest.fixture(scope="session")
-def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServers]:
+def shared_mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServers]:
     with mongo_servers(tmp_path_factory.mktemp("mongo")) as servers:
         yield servers
+
+
+@pytest.fixture
+def mongo(shared_mongo: MongoServers) -> Iterator[MongoServers]:
+    """Names new databases on servers that all tests share; they are dropped at the end of the test."""
+    yield shared_mongo
+    shared_mongo.drop_databases()
+
+
+@pytest.fixture(scope="session")
+def mongod_rs(shared_mongo: MongoServers) -> ReplicaSet:
+    return shared_mongo.own_set
+
+
+@pytest.fixture(scope="session")
+def mongod_standalone(shared_mongo: MongoServers) -> Mongod:
+    return shared_mongo.own_standalone
+
+
+@pytest.fixture
+def new_replica_set(tmp_path: Path) -> Iterator[Callable[..., ReplicaSet]]:
+    """Makes replica sets of a test's own, which it may break: takes what `mongod.replica_set` takes."""
+    with ExitStack() as stack:
+        folders = (tmp_path / f"set{n}" for n in count())
+        yield lambda *args, **options: stack.enter_context(replica_set(next(folders), *args, **options))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import re
 import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -68,29 +67,39 @@ class SqliteWitness:
 
 
 class MongoWitness:
-    """Looks at one database. `writes` counts its entries in the oplog; without one, everything counts."""
+    """Looks at one database through a plain client."""
 
     def __init__(self, url: str) -> None:
         self._client: MongoClient[dict[str, Any]] = MongoClient(url, tz_aware=True)
         self._db = self._client.get_default_database()
-        self._has_oplog = "setName" in self._client.admin.command("hello")
+        self._oplog = self._client["local"]["oplog.rs"]
+        newest = self._oplog.find_one({}, sort=[("$natural", -1)])
+        self._since = newest and newest["ts"]
 
     def rows(self) -> list[Mapping[str, Any]]:
         found = self._db["stock_basic_info"].find({}, {"_id": 0}, sort=[("code", 1), ("source", 1)])
         return [_flat(row) for row in found]
 
     def everything(self) -> Mapping[str, list[dict[str, Any]]]:
+        """Every document. A collection without any counts for nothing: indexes are made at any time."""
         names = sorted(self._db.list_collection_names())
-        return {name: sorted(self._db[name].find(), key=repr) for name in names}
+        stored = {name: sorted(self._db[name].find(), key=repr) for name in names}
+        return {name: documents for name, documents in stored.items() if documents}
 
     def writes(self) -> int:
-        if not self._has_oplog:
+        """Count the entries of the oplog, or take a hash of everything where there is none.
+
+        The oplog has an entry for each document that changed, and none for a write that changed nothing.
+        A hash does not see what was changed and changed back.
+        """
+        if self._since is None:
             return hash(repr(self.everything()))
-        ours = {"ns": {"$regex": f"^{re.escape(self._db.name)}[.]"}, "op": {"$in": ["i", "u", "d"]}}
-        return self._client["local"]["oplog.rs"].count_documents(ours)
+        ours = {"$regex": f"^{re.escape(self._db.name)}[.]"}
+        plain = {"ns": ours, "op": {"$in": ["i", "u", "d"]}}
+        together = {"op": "c", "o.applyOps.ns": ours}  # a transaction, or what newer servers group
+        return self._oplog.count_documents({"ts": {"$gt": self._since}, "$or": [plain, together]})
 
     def close(self) -> None:
-        self._client.drop_database(self._db.name)
         self._client.close()
 
 
@@ -155,13 +164,3 @@ async def finish(
     ended = at_step(fence, ended, step)
     await store.runs.finish(fence, ended, journal)
     return ended
-
-
-def foreign_database(path: Path, *, version: int) -> bytes:
-    """Make a SQLite file of some other program, and give its bytes."""
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("CREATE TABLE diary (day TEXT, entry TEXT)")
-        db.execute("INSERT INTO diary VALUES ('2026-04-15', 'not yours')")
-        db.execute(f"PRAGMA user_version = {version}")
-        db.commit()
-    return path.read_bytes()

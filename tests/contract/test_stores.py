@@ -1,15 +1,11 @@
 import asyncio
 import contextlib
 import math
-import os
-import shutil
-import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -28,7 +24,6 @@ from contract.stores import (
     acquire,
     at_step,
     finish,
-    foreign_database,
 )
 from mongod import MongoServers
 from stocksync.domain.codes import Exchange
@@ -46,7 +41,7 @@ from stocksync.domain.status import (
     broken_steps,
 )
 from stocksync.domain.stock import Dataset, StockBasic
-from stocksync.errors import LeaseLost, RunInProgress, StoreInvalid, StoreUnavailable, StoreUrlInvalid
+from stocksync.errors import LeaseLost, RunInProgress, StoreUnavailable, StoreUrlInvalid
 from stocksync.ports import Fence, Journal, OperationLog, RunEvent, SourceHealth, Store
 from stocksync.stores import open_store
 
@@ -486,15 +481,24 @@ async def test_an_advance_stores_the_step(store: Store) -> None:
     assert await store.runs.get("run-1") == await store.runs.latest(Job.MULTI) == step
 
 
-async def test_a_lease_that_ran_out_is_its_owners_until_somebody_takes_it(store: Store) -> None:
+@pytest.mark.parametrize("taken_by", ["rescue", "acquire"])
+async def test_a_lease_that_ran_out_is_its_owners_until_somebody_takes_it(
+    store: Store, open_again: Open, taken_by: str
+) -> None:
     fence, stats = await acquire(store)
     await let_it_run_out(store, fence, stats)
     assert await store.runs.overdue() == fence.token
+    assert (await store.stocks.upsert(stock_rows(1), fence)).inserted == 1
     await store.runs.advance(fence, at_step(fence, stats, 850), NOTHING, ttl=LONG)
     assert await store.runs.overdue() is None
     assert await store.runs.rescue(NOON) is None
     await let_it_run_out(store, fence, stats, step=860)
-    assert await store.runs.rescue(NOON) is not None
+    other = await open_again()
+    if taken_by == "rescue":
+        assert await other.runs.rescue(NOON) is not None
+    else:
+        await acquire(other, "run-2")
+    assert await store.runs.overdue() is None
     with pytest.raises(LeaseLost):
         await store.runs.advance(fence, at_step(fence, stats, 900), NOTHING, ttl=LONG)
 
@@ -710,6 +714,38 @@ async def test_a_line_that_is_stored_twice_is_one_line(store: Store) -> None:
     await finish(store, fence, stats, journal=last)
     assert await store.runs.events("run-1") == list(lines)
     assert await store.runs.rejects("run-1") == list(rejects)
+
+
+async def test_a_step_that_is_stored_twice_is_one_step(store: Store, witness: Witness) -> None:
+    fence, stats = await acquire(store)
+    step = writing(fence, stats, 2, inserted=3)
+    journal = Journal(events=(event(0), event(1)), rejects=(a_reject("row-0"),))
+    await store.runs.advance(fence, step, journal, ttl=LONG)
+    rows = lines(witness)
+    await store.runs.advance(fence, step, journal, ttl=LONG)
+    assert lines(witness) == rows
+    assert await store.runs.get("run-1") == await store.runs.latest(Job.MULTI) == step
+    assert await store.runs.events("run-1") == list(journal.events)
+    assert await store.runs.rejects("run-1") == list(journal.rejects)
+
+
+def lines(witness: Witness) -> Any:
+    """All that is stored of the runs' logs, internal fields too."""
+    stored = witness.everything()
+    return [stored[table] for table in ("sync_run_events", "sync_run_rejects")]
+
+
+async def test_a_store_that_can_be_written_safely_stays_as_it_is(
+    store: Store, open_again: Open, witness: Witness
+) -> None:
+    """Also where many make sure of it together, for the first time."""
+    fence, _ = await acquire(store)
+    others = [await open_again() for _ in range(3)]
+    before, writes = witness.everything(), witness.writes()
+    await asyncio.gather(*(each.stocks.ensure_writable() for each in (store, *others)))
+    assert (witness.everything(), witness.writes()) == (before, writes)
+    assert (await store.stocks.upsert(stock_rows(2), fence)).inserted == 2
+    await store.stocks.ensure_writable()
 
 
 async def test_the_marks_of_a_run_tell_what_it_created_and_changed(store: Store) -> None:
@@ -985,106 +1021,6 @@ def test_many_processes_open_a_new_database_together(store_url: str) -> None:
 async def test_a_url_of_no_store_is_refused(url: str) -> None:
     with pytest.raises(StoreUrlInvalid):
         await open_store(url)
-
-
-async def refused(path: Path, error: type[Exception]) -> str:
-    with pytest.raises(error) as caught:
-        await open_store(f"sqlite:///{path}")
-    return str(caught.value)
-
-
-async def test_a_sqlite_file_of_a_newer_version_is_refused_and_untouched(tmp_path: Path) -> None:
-    path = tmp_path / "stocks.db"
-    await (await open_store(f"sqlite:///{path}")).aclose()
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 99")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    before = path.read_bytes()
-    assert "99" in await refused(path, StoreInvalid)
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("version", [0, 1, 7])
-async def test_a_sqlite_file_of_another_program_is_refused_and_untouched(
-    tmp_path: Path, version: int
-) -> None:
-    path = tmp_path / "diary.db"
-    before = foreign_database(path, version=version)
-    await refused(path, StoreInvalid)
-    assert path.read_bytes() == before
-    assert files_in(tmp_path) == ["diary.db"]
-
-
-async def test_a_file_that_is_no_database_is_refused_and_untouched(tmp_path: Path) -> None:
-    path = tmp_path / "notes.txt"
-    path.write_text("dear diary\n" * 100)
-    await refused(path, StoreInvalid)
-    assert path.read_text() == "dear diary\n" * 100
-
-
-async def test_a_damaged_sqlite_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "stocks.db"
-    await (await open_store(f"sqlite:///{path}")).aclose()
-    damaged = bytearray(path.read_bytes())
-    damaged[100:4096] = b"\xff" * 3996
-    path.write_bytes(damaged)
-    await refused(path, StoreInvalid)
-
-
-@contextlib.contextmanager
-def unprivileged() -> Iterator[None]:
-    """Root may write anywhere; nobody may not."""
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if is_root:
-            os.seteuid(0)
-
-
-@contextlib.contextmanager
-def read_only_folder(*files: Path) -> Iterator[Path]:
-    """A folder with copies of some files; everybody may look into it, nobody may write."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for file in files:
-            Path(shutil.copy(file, folder)).chmod(0o444)
-        folder.chmod(0o555)
-        yield folder
-        folder.chmod(0o755)
-
-
-def files_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-@pytest.mark.parametrize("below", ["stocks.db", "deeper/stocks.db"])
-async def test_an_unwritable_folder_makes_the_store_unavailable(below: str) -> None:
-    with read_only_folder() as folder:
-        with unprivileged():
-            assert await refused(folder / below, StoreUnavailable)
-        assert files_in(folder) == []
-
-
-def empty_file(path: Path) -> Path:
-    path.touch()
-    return path
-
-
-async def test_a_folder_that_is_a_file_makes_the_store_unavailable(tmp_path: Path) -> None:
-    await refused(empty_file(tmp_path / "file") / "stocks.db", StoreUnavailable)
-
-
-async def test_a_path_that_is_a_folder_makes_the_store_unavailable(tmp_path: Path) -> None:
-    await refused(tmp_path, StoreUnavailable)
-
-
-async def test_an_unwritable_file_makes_the_store_unavailable(tmp_path: Path) -> None:
-    await (await open_store(f"sqlite:///{tmp_path / 'stocks.db'}")).aclose()
-    with read_only_folder(tmp_path / "stocks.db") as folder, unprivileged():
-        await refused(folder / "stocks.db", StoreUnavailable)
 
 
 async def test_a_step_beyond_the_range_of_a_token_is_refused() -> None:
