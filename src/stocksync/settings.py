@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     )
 
     store: str = Field(default_factory=default_store)
-    """URL of the store: sqlite:///path/to/file.db"""
+    """URL of the store: sqlite:///path/to/file.db or mongodb://host,host/database?replicaSet=name"""
     sources: Names = Field(default=("tushare", "akshare", "baostock"), min_length=1)
     """The sources in order of trust; absent = off."""
     tushare_token: SecretStr | None = Field(

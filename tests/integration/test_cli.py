@@ -27,7 +27,10 @@ from support import SMALL
 
 SECRET = "a-token-that-must-stay-secret"  # noqa: S105 - the simulator's, good for nothing else
 WAIT_SECONDS = 20
-VERBS = ("sync", "status", "history", "sources", "config", "cancel", "serve", "demo", "simulate")
+VERBS = (
+    "sync", "status", "history", "sources", "config", "cancel", "doctor", "repair", "serve", "demo",
+    "simulate",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

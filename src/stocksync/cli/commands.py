@@ -138,6 +138,26 @@ def cancel(*, store: Store = None) -> None:
     _carry_out("cancel:cancel", store=store)
 
 
+@app.command(help="检查数据库，什么都不改动；有阻碍同步的问题时退出码为 1。")
+def doctor(*, as_json: Json = False, store: Store = None) -> None:
+    """A look at a database, before the first write."""
+    _carry_out("doctor:doctor", as_json=as_json, store=store)
+
+
+@app.command(help="修复 doctor 找到的问题；不加 --apply 只显示会做什么。")
+def repair(
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="执行修复。")] = False,
+    units: Annotated[
+        bool, typer.Option("--units", help="也换算单位错误的指标；这是一种判断，请先核对 doctor 的说明。")
+    ] = False,
+    as_json: Json = False,
+    store: Store = None,
+) -> None:
+    """The repair of what the look found."""
+    _carry_out("doctor:repair", apply=apply, units=units, as_json=as_json, store=store)
+
+
 @app.command(help="启动接口与网页。")
 def serve(
     *,
