@@ -111,6 +111,22 @@ async def test_a_run_over_duplicates_fails_naming_them_and_the_command_that_repa
     assert old.stock_basic_info.count_documents({}) == 3, "nothing was written"
 
 
+async def test_another_index_under_the_name_of_the_unique_one_is_named_with_its_remedy(
+    url: str, old: Old, opened: list[Store]
+) -> None:
+    old.stock_basic_info.create_index([("name", 1)], name="code_source_unique")
+    store = await take_over(url, opened)
+    with pytest.raises(StoreInvalid, match="stocksync repair"):
+        await store.stocks.ensure_writable()
+
+
+async def test_rows_without_a_source_can_be_duplicates_too(url: str, old: Old, opened: list[Store]) -> None:
+    old.stock_basic_info.insert_many([{"code": "600519"}, {"code": "600519", "source": None}])
+    store = await take_over(url, opened)
+    with pytest.raises(StoreInvalid, match="600519"):
+        await store.stocks.ensure_writable()
+
+
 @pytest.mark.parametrize("key", ["data_type", "job"])
 async def test_a_unique_index_on_sync_status_is_lived_with(
     url: str, old: Old, opened: list[Store], key: str
@@ -164,8 +180,9 @@ async def test_a_run_that_an_older_service_left_running_is_not_served_as_running
 async def test_an_older_row_is_brought_into_form_once(url: str, old: Old, opened: list[Store]) -> None:
     """Unknown metrics go, known ones stay with what nobody supplied this time, and nothing is inserted."""
     nan = float("nan")
+    midnight = datetime(2001, 8, 26, 16, tzinfo=UTC)  # of Shanghai
     old.stock_basic_info.insert_one(
-        old_row(list_date="2001-08-27", pb=nan, ps=0, roe="31.5", circ_mv=None, updated_at="2025-01-02")
+        old_row(list_date=midnight, pb=nan, ps=0.0, roe="31.5", circ_mv=None, updated_at="2025-01-02")
     )
     store = await take_over(url, opened)
     fence, _ = await acquire(store)

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from pymongo import UpdateOne
 
 from stocksync.domain.codes import locate
 from stocksync.domain.stock import FIGURES, StockBasic, known
-from stocksync.domain.wire import moment
+from stocksync.domain.wire import MARKET_ZONE, moment
 from stocksync.errors import BadRow
 from stocksync.ports import Fence
 from stocksync.stores.text import storable
@@ -78,8 +78,10 @@ def encode(stock: StockBasic, fence: Fence, now: datetime) -> UpdateOne:
 def decode(document: Mapping[str, Any]) -> StoredStock:
     """Read a row, whoever wrote it. Its code must be an A share's."""
     sync = document.get("_sync") or {}
+    is_ours = "changed_run" in sync  # an older service's row is brought into form once
     raw = {name: document[name] for name in FIGURES if name in document}
-    figures = {name: value for name, found in raw.items() if (value := _figure(found)) is not None}
+    read = _figure if is_ours else known
+    figures = {name: value for name, found in raw.items() if (value := read(found)) is not None}
     stock = StockBasic(
         code=document["code"],
         source=document["source"],
@@ -92,7 +94,6 @@ def decode(document: Mapping[str, Any]) -> StoredStock:
         figures=figures,
         field_sources=sync.get("field_sources") or {},
     )
-    is_ours = "changed_run" in sync  # an older service's row is brought into form once
     return StoredStock(stock, clean=is_ours and len(figures) == len(raw) and "gone_run" not in sync)
 
 
@@ -108,8 +109,8 @@ def _text(value: object) -> str | None:
 
 def _day(value: object) -> str | None:
     """Read a day as older services stored it: "20010827", "2001-08-27", 20010827, a date."""
-    if isinstance(value, date):
-        return f"{value:%Y%m%d}"
+    if isinstance(value, datetime):  # midnight, of the market or of UTC: the market's day is the same
+        return f"{value.astimezone(MARKET_ZONE):%Y%m%d}"
     digits = str(value).replace("-", "").replace("/", "")[:_DAY_DIGITS] if value else ""
     return digits if len(digits) == _DAY_DIGITS and digits.isdecimal() else None
 

@@ -9,7 +9,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
-from stocksync.errors import StoreInvalid
+from stocksync.errors import StoreInvalid, StoreUnavailable
 from stocksync.stores.mongo.connection import Connection, reaching, translating
 
 STOCKS: Final = "stock_basic_info"
@@ -73,6 +73,9 @@ INDEXES: Final = (
 )
 
 _DUPLICATES_NAMED: Final = 5
+_REMEDY: Final = "请先运行 stocksync doctor 查看，再用 stocksync repair 修复"
+_IN_THE_WAY: Final = frozenset({11000, 85, 86})
+"""Duplicates that came meanwhile, or another index under this name."""
 
 
 async def existing_indexes(collection: AsyncCollection[dict[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -109,19 +112,30 @@ async def ensure_unique_stocks(connection: Connection) -> None:
         twice = await duplicates(connection, limit=_DUPLICATES_NAMED)
         if twice:
             named = "、".join(f"{code}/{source}" for code, source in twice)
-            raise StoreInvalid(
-                f"stock_basic_info 中有重复的 (code, source)，例如 {named}；"
-                "请先运行 stocksync doctor 查看，再用 stocksync repair 修复"
-            )
+            raise StoreInvalid(f"stock_basic_info 中有重复的 (code, source)，例如 {named}；{_REMEDY}")
     model = IndexModel(list(UNIQUE_STOCK.keys), name=UNIQUE_STOCK.name, unique=True)
-    with translating():  # without a deadline: on a large collection this takes as long as it takes
-        await connection[STOCKS].create_indexes([model])
+    try:
+        with translating():  # without a deadline: on a large collection this takes as long as it takes
+            await connection[STOCKS].create_indexes([model])
+    except StoreUnavailable as exc:
+        if _code(exc) not in _IN_THE_WAY:
+            raise
+        raise StoreInvalid(f"无法建立唯一索引 {UNIQUE_STOCK.name}（{_code(exc)}）；{_REMEDY}") from exc
+
+
+def _code(exc: StoreUnavailable) -> int | None:
+    cause = exc.__cause__
+    return cause.code if isinstance(cause, OperationFailure) else None
+
+
+def _or_null(path: str) -> Mapping[str, Any]:
+    return {"$ifNull": [path, None]}
 
 
 async def duplicates(connection: Connection, *, limit: int) -> Sequence[tuple[str, str]]:
-    """Name some keys (code, source) that more than one row has."""
+    """Name some keys (code, source) of more than one row; to an index, missing and null are the same."""
     pipeline: list[Mapping[str, Any]] = [
-        {"$group": {"_id": {"code": "$code", "source": "$source"}, "rows": {"$sum": 1}}},
+        {"$group": {"_id": {"code": _or_null("$code"), "source": _or_null("$source")}, "rows": {"$sum": 1}}},
         {"$match": {"rows": {"$gt": 1}}},
         {"$sort": {"_id.code": 1, "_id.source": 1}},
         {"$limit": limit},
