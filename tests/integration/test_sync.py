@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from stocksync.app import App
 from stocksync.audit import Actor
 from stocksync.domain.status import Job, Phase, Reason, SyncStatus, Trigger
 from stocksync.errors import NoRunInProgress, RunInProgress, UnknownSource
-from stocksync.ports import OperationLog
+from stocksync.ports import Fence, OperationLog
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
 from stocksync.sync.runner import RunRequest
 from support import SMALL, record, running_app
@@ -236,6 +237,33 @@ async def test_a_run_says_everything_once_even_when_it_is_cancelled(
             events = await app.store.runs.events(ended.run_id or "")
             assert len({(event.at, event.message) for event in events}) == len(events)
             assert [event.event for event in events].count("run_finished") == 1
+
+
+@pytest.mark.parametrize("by", ["its caller", "closing"])
+async def test_who_leaves_while_the_slot_is_being_taken_leaves_no_run_behind(
+    simulator: Simulator, tmp_path: Path, by: str
+) -> None:
+    """The slot has been taken by then: the run must end, although nobody waits for it."""
+    async with running_app(simulator, tmp_path) as app:
+        acquire, is_taken = app.store.runs.acquire, asyncio.Event()
+
+        async def slowly(*args: Any, **kwargs: Any) -> Fence:
+            fence = await acquire(*args, **kwargs)
+            is_taken.set()
+            await asyncio.sleep(0.1)
+            return fence
+
+        app.store.runs.acquire = slowly  # type: ignore[method-assign]
+        starting = asyncio.create_task(app.service.start(REQUEST))
+        await is_taken.wait()
+        if by == "closing":
+            await app.service.aclose()
+        else:
+            starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await asyncio.sleep(0.3)
+        (run,) = await app.store.runs.history(limit=9)
+        assert (run.status, run.reason) == (SyncStatus.FAILED, Reason.CANCELLED)
 
 
 async def test_closing_at_any_moment_stores_a_truthful_end(simulator: Simulator, tmp_path: Path) -> None:
