@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from stocksync.aio import cooperative
 from stocksync.domain.codes import Exchange, locate
 from stocksync.domain.merge import StockRef
 from stocksync.domain.status import Reject
@@ -62,7 +63,7 @@ class MongoStockStore:
         That makes the counts exact: a try whose answer was lost is repeated, not added.
         """
         stored = await self._connection.persistently(lambda: self._stored(rows))
-        plan = _plan(rows, stored, fence)
+        plan = await _plan(rows, stored, fence)
         with translating():
             refused = await write_unordered(self._connection, plan.operations, self._lease, fence)
         written = Counter(each.new for each in plan.operations)
@@ -81,7 +82,7 @@ class MongoStockStore:
             documents = await self._stocks.find(
                 {"code": {"$in": codes}, "source": source}, batch_size=CHUNK + 1
             ).to_list()
-            for document in documents:
+            async for document in cooperative(documents):
                 found[document["code"], document["source"]] = decode(document)
         return found
 
@@ -95,6 +96,28 @@ class MongoStockStore:
         gone = (each for each in found if each["code"] not in listed and _exchange(each["code"]) in exchanges)
         stocks = (decode(each).stock for each in gone)
         return [StockRef(code=each.code, name=each.name, list_date=each.list_date) for each in stocks]
+
+    async def retire(
+        self, source: str, *, gone: Sequence[str], renumbered: Sequence[str], fence: Fence
+    ) -> None:
+        mine = {"source": source, **fence_filter(fence.token)}
+        mark = {"$set": {"_sync.gone_run": fence.run_id, "_sync.fence": fence.token}}
+
+        async def attempt() -> None:
+            await self._lease.check(fence)
+            await self._stocks.update_many({**mine, "code": {"$in": list(gone)}}, mark)
+            await self._stocks.delete_many({**mine, "code": {"$in": list(renumbered)}})
+
+        await self._connection.persistently(attempt)
+
+    async def get(self, code: str, source: str) -> StockBasic | None:
+        fields = dict.fromkeys(("code", "source", "name", "list_date"), 1)
+        gone = []
+        with reaching():
+            async for row in self._stocks.find({"source": source, **_LISTED}, fields, sort=[("code", 1)]):
+                if row["code"] not in listed and _exchange(row["code"]) in exchanges:
+                    gone.append(decode(row).stock)
+        return [StockRef(code=each.code, name=each.name, list_date=each.list_date) for each in gone]
 
     async def retire(
         self, source: str, *, gone: Sequence[str], renumbered: Sequence[str], fence: Fence
@@ -155,9 +178,11 @@ class MongoStockStore:
             await self._stocks.delete_many(strays)
 
 
-def _plan(rows: Sequence[StockBasic], stored: Mapping[tuple[str, str], StoredStock], fence: Fence) -> _Plan:
+async def _plan(
+    rows: Sequence[StockBasic], stored: Mapping[tuple[str, str], StoredStock], fence: Fence
+) -> _Plan:
     plan, now = _Plan(), datetime.now(UTC)
-    for row in rows:
+    async for row in cooperative(rows):
         old = stored.get(key(row))
         wanted = row if old is None or row == old.stock else overlay(old.stock, row)
         if old is not None and old.clean and wanted == old.stock:
