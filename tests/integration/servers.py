@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,8 @@ class ServerProcess:
 
 
 @contextmanager
-def server(store: Path, environment: Mapping[str, str], *options: str) -> Iterator[ServerProcess]:
-    """Run a server over a store until the context ends."""
+def server(store: Path | str, environment: Mapping[str, str], *options: str) -> Iterator[ServerProcess]:
+    """Run a server over a store, a file or a URL, until the context ends."""
     port = free_port()
     process = subprocess.Popen(
         [
@@ -54,7 +54,7 @@ def server(store: Path, environment: Mapping[str, str], *options: str) -> Iterat
             "--port",
             str(port),
             "--store",
-            f"sqlite:///{store}",
+            store if isinstance(store, str) else f"sqlite:///{store}",
             *options,
         ],
         env={**os.environ, "STOCKSYNC_MIN_STOCKS": "300", "STOCKSYNC_SOURCES": "tushare", **environment},
@@ -80,3 +80,36 @@ def await_ready(running: ServerProcess) -> None:
         except httpx.TransportError:
             time.sleep(0.05)
     raise AssertionError("the server never became ready")
+
+
+async def client_of_each_worker(running: ServerProcess) -> list[httpx.AsyncClient]:
+    """Connect until every worker of a server has one connection; the kernel deals them out."""
+    workers = _children(running.process.pid)
+    found: dict[str, httpx.AsyncClient] = {}
+    while len(found) < len(workers):
+        client = httpx.AsyncClient(base_url=running.url, timeout=10)
+        answer = await client.get("/livez")
+        local_port = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
+        worker = next(pid for pid in workers if _socket_towards(local_port) in _sockets(pid))
+        if found.setdefault(worker, client) is not client:
+            await client.aclose()
+    return list(found.values())
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _socket_towards(client_port: int) -> str:
+    """The server's end of a loopback connection, as /proc names it."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    ends = (line.split() for line in lines)
+    return next(end[9] for end in ends if int(end[2].rpartition(":")[2], 16) == client_port)
+
+
+def _sockets(pid: str) -> set[str]:
+    names = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            names.add(str(file.readlink()).removeprefix("socket:[").removesuffix("]"))
+    return names

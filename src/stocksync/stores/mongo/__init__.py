@@ -6,9 +6,14 @@ import logging
 from dataclasses import dataclass
 
 from stocksync.errors import StoreError
-from stocksync.ports import Store
 from stocksync.stores.mongo.calendar import MongoCalendarStore
-from stocksync.stores.mongo.connection import CONTROL_SECONDS, Connection, reaching, translating
+from stocksync.stores.mongo.connection import (
+    BACKOFF_SECONDS,
+    CONTROL_SECONDS,
+    Connection,
+    reaching,
+    translating,
+)
 from stocksync.stores.mongo.health import MongoHealthStore
 from stocksync.stores.mongo.lease import Lease
 from stocksync.stores.mongo.logs import MongoOperationLogStore
@@ -44,9 +49,12 @@ class MongoStore:
         await self.connection.aclose()
 
 
-async def open_mongo(url: str) -> Store:
-    """Open mongodb://host,host/database?replicaSet=name. Makes what is missing, indexes in the background."""
-    connection = await Connection.open(url)
+async def open_mongo(url: str, *, backoff: float = BACKOFF_SECONDS) -> MongoStore:
+    """Open mongodb://host,host/database?replicaSet=name. Makes what is missing, indexes in the background.
+
+    What failed in passing is tried again after `backoff`^n seconds. Raises StoreError.
+    """
+    connection = await Connection.open(url, backoff=backoff)
     lease = Lease(connection)
     try:
         await lease.seed()

@@ -15,8 +15,16 @@ from stocksync.stores.mongo.lease import Lease
 from stocksync.stores.mongo.schema import STOCKS
 
 _DUPLICATE_KEY: Final = 11000
-_REFUSED_CODES: Final = frozenset({2, 9, 22, 10334, 17280, 17419, 17420})
-"""BadValue, FailedToParse, InvalidBSON, too large, key too long: one operation of the command is to blame."""
+_ROW_CODES: Final = frozenset(
+    {
+        *(2, 9, 14, 15, 22, 28, 40, 52, 55, 56, 57, 66),  # malformed, or does not fit what is stored
+        *(121, 171, 10334, 11000, 16755, 17261, 17262, 17280, 17419, 17420),  # a validator, an index, size
+    }
+)
+"""Of one operation: its row is to blame. With any other code it is the database, which no row may pay for."""
+
+_COMMAND_CODES: Final = frozenset({15, 22, 10334})
+"""Of a whole command: too deep, InvalidBSON, too large. One of its operations is to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,7 @@ class Refusal:
 
     operation: Operation
     reason: str
+    duplicate: bool = False
 
     @property
     def reject(self) -> Reject:
@@ -55,18 +64,17 @@ async def write_unordered(
         return []
 
     async def attempt() -> Sequence[Refusal]:
-        try:
-            await connection[STOCKS].bulk_write([each.update for each in operations], ordered=False)
-        except BulkWriteError as exc:
-            if is_transient(exc):
-                raise
-            return await _refusals(exc, operations, lease, fence)
-        return []
+        refusals = await _written(connection, operations)
+        if not any(each.duplicate for each in refusals):
+            return refusals
+        # Either a later token has been at the row, or it was inserted while we looked for it.
+        await lease.check(fence)
+        return await _written(connection, operations)
 
     try:
         return await connection.insist(attempt)
     except (*BAD_DOCUMENT, OperationFailure) as exc:
-        if not _refused(exc):
+        if not _spoiled(exc):
             raise
         if len(operations) == 1:
             return [Refusal(operations[0], str(exc)[:200])]
@@ -75,20 +83,24 @@ async def write_unordered(
         return [*first, *await write_unordered(connection, operations[middle:], lease, fence)]
 
 
-def _refused(exc: BaseException) -> bool:
-    """Whether one operation spoils the whole command."""
-    return not isinstance(exc, OperationFailure) or exc.code in _REFUSED_CODES
+def _spoiled(exc: BaseException) -> bool:
+    """Whether one operation spoiled the whole command, also for all others."""
+    return not isinstance(exc, OperationFailure) or exc.code in _COMMAND_CODES
 
 
-async def _refusals(
-    exc: BulkWriteError, operations: Sequence[Operation], lease: Lease, fence: Fence
-) -> Sequence[Refusal]:
-    """Name the rows that were refused one by one; all others of the command have landed."""
-    errors = (exc.details or {}).get("writeErrors", [])
-    if any(error["code"] == _DUPLICATE_KEY for error in errors):
-        # The row exists and the filter did not match it: a later token has been there, we are fenced off.
-        await lease.check(fence)
-    return [Refusal(operations[error["index"]], _reason(error)) for error in errors]
+async def _written(connection: Connection, operations: Sequence[Operation]) -> Sequence[Refusal]:
+    """Send one command, and name the rows that were refused one by one; all others have landed."""
+    try:
+        await connection[STOCKS].bulk_write([each.update for each in operations], ordered=False)
+    except BulkWriteError as exc:
+        errors = exc.details.get("writeErrors", [])
+        if is_transient(exc) or not {error["code"] for error in errors} <= _ROW_CODES:
+            raise
+        return [
+            Refusal(operations[error["index"]], _reason(error), duplicate=error["code"] == _DUPLICATE_KEY)
+            for error in errors
+        ]
+    return []
 
 
 def _reason(error: dict[str, Any]) -> str:

@@ -3,6 +3,9 @@
 The document is never deleted: its token only grows. Whoever leaves the slot, by ending his run or by being
 displaced, is noted in the same atomic step (`unclosed`), so that whoever dies then, the end of the run is
 written by somebody else, and nobody sees the end of a run whose slot is not free yet.
+
+`sealed` is the newest token with which every row has been sealed. A row with an older fence was inserted
+afterwards, by somebody who had been displaced: for everybody else it does not exist.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +62,7 @@ class Lease:
 
     async def seed(self) -> None:
         """Make the document where there is none yet."""
-        first = {"token": 0, "unclosed": [], **_FREE}
+        first = {"token": 0, "sealed": 0, "unclosed": [], **_FREE}
         await self._connection.persistently(
             lambda: self._slots.update_one(_SLOT, {"$setOnInsert": first}, upsert=True)
         )
@@ -96,14 +99,19 @@ class Lease:
             raise lost()
         return bool(found["cancel_requested"])
 
-    async def check(self, fence: Fence) -> None:
-        """Refuse a writer whose token is not the newest. Raises LeaseLost."""
-        if await self._slots.find_one(_held_by(fence), {"_id": 1}) is None:
-            raise lost()
+    async def check(self, fence: Fence) -> int:
+        """Refuse a writer whose token is not the newest; tell with which token every row was sealed last.
 
-    async def free(self, fence: Fence) -> None:
-        """Let the next run have it; nothing where somebody else has it already."""
-        await self._slots.update_one(_held_by(fence), {"$set": _FREE})
+        Raises LeaseLost.
+        """
+        found = await self._slots.find_one(_held_by(fence), {"sealed": 1})
+        if found is None:
+            raise lost()
+        return int(found.get("sealed", 0))
+
+    async def give_up(self, fence: Fence) -> None:
+        """Leave the slot, and the run to be closed; nothing where somebody else has it already."""
+        await self._slots.update_one(_held_by(fence), _leaving())
 
     async def end(self, fence: Fence, ended: SyncStats) -> Unclosed:
         """Let the next run have it, and note how this one ended, in one step. Raises LeaseLost."""
@@ -133,15 +141,24 @@ class Lease:
         """Free the slot of a dead owner; give what is to be closed, also what was left behind."""
         found = await self._slots.find_one_and_update(
             {**_SLOT, "$expr": _dead()},
-            [{"$set": {"token": {"$add": ["$token", 1]}, "unclosed": _unclosed(), **_literal(_FREE)}}],
+            _leaving(),
             return_document=ReturnDocument.AFTER,
         ) or await self._slots.find_one({**_SLOT, "$expr": _left_behind()})
         return [] if found is None else _unclosed_in(found)
 
+    async def sealed(self, token: int) -> None:
+        """Note that every row has been sealed with a token."""
+        await self._slots.update_one(_SLOT, {"$max": {"sealed": token}})
+
+    async def being_sealed_against(self, fence: Fence) -> bool:
+        """Whether an owner was displaced, and the rows are still to be sealed against him."""
+        displaced = {"run_id": fence.run_id, "reason": {"$ne": None}}
+        noted = {**_SLOT, "sealed": {"$not": {"$gt": fence.token}}, "unclosed": {"$elemMatch": displaced}}
+        return await self._slots.find_one(noted, {"_id": 1}) is not None
+
     async def sealed_against(self, fence: Fence) -> bool:
-        """Whether the run of a fenced-off owner has been closed, and with it every row been sealed."""
-        still_open = {**_SLOT, "$or": [{"token": fence.token}, {"unclosed.run_id": fence.run_id}]}
-        return await self._slots.find_one(still_open, {"_id": 1}) is None
+        """Whether an owner was displaced, and every row has been sealed against him."""
+        return await self._slots.find_one({**_SLOT, "sealed": {"$gt": fence.token}}, {"_id": 1}) is not None
 
     async def closed(self, run: Unclosed) -> None:
         """Note that the end of a run is written."""
@@ -180,13 +197,13 @@ def _left_behind() -> dict[str, Any]:
     return {"$anyElementTrue": [{"$map": {"input": "$unclosed", "as": "each", "in": long_ago}}]}
 
 
-def _unclosed() -> dict[str, Any]:
+def _unclosed(reason: Any) -> dict[str, Any]:
     """What is still to be closed, and the run that holds the slot now."""
     holder = {
         "run_id": "$run_id",
         "run": "$run",
         "token": {"$add": ["$token", 1]},
-        "reason": {"$cond": [_EXPIRED, Reason.INTERRUPTED.value, Reason.SUPERSEDED.value]},
+        "reason": reason,
         "since": "$$NOW",
     }
     return {"$concatArrays": ["$unclosed", {"$cond": [_HELD, [holder], []]}]}
@@ -196,7 +213,13 @@ def _taking(run: SyncStats, *, owner: str, ttl: timedelta) -> list[dict[str, Any
     who = {"owner": owner, "run_id": run.run_id, "run": _document(run)}
     mine = _literal({**who, "cancel_requested": False})
     token = {"$add": ["$token", 1]}
-    return [{"$set": {**mine, "token": token, "expires": _in(ttl), "unclosed": _unclosed()}}]
+    unclosed = _unclosed({"$cond": [_EXPIRED, Reason.INTERRUPTED.value, Reason.SUPERSEDED.value]})
+    return [{"$set": {**mine, "token": token, "expires": _in(ttl), "unclosed": unclosed}}]
+
+
+def _leaving() -> list[dict[str, Any]]:
+    unclosed = _unclosed(Reason.INTERRUPTED.value)
+    return [{"$set": {"token": {"$add": ["$token", 1]}, "unclosed": unclosed, **_literal(_FREE)}}]
 
 
 def _unclosed_in(found: Mapping[str, Any]) -> Sequence[Unclosed]:

@@ -50,7 +50,7 @@ class MongoRunStore:
         try:
             for each in unclosed:
                 await self._close(each, run.started_at or datetime.now(UTC))
-            with reaching():
+            with reaching(), suppress(LeaseLost):  # displaced already, as his first step will tell the owner
                 await self._put(replace(run, revision=fence.first_revision), first=True)
         except BaseException:
             await self._let_go(fence)
@@ -58,12 +58,12 @@ class MongoRunStore:
         return fence
 
     async def _let_go(self, fence: Fence) -> None:
-        """Free a slot that was taken in vain, if that can be done now; else the lease runs out."""
-        try:
-            with reaching(CONTROL_SECONDS):
-                await self._lease.free(fence)
-        except StoreError:
-            return
+        """Give up a slot that was taken in vain, if that can be done now; else the lease runs out.
+
+        The run may be stored as running already, so it too gets an end.
+        """
+        with suppress(StoreError), reaching(CONTROL_SECONDS):
+            await self._lease.give_up(fence)
 
     async def advance(self, fence: Fence, stats: SyncStats, journal: Journal, *, ttl: timedelta) -> bool:
         with reaching(CONTROL_SECONDS):
@@ -183,6 +183,8 @@ class MongoRunStore:
                 await self._lease.closed(run)
             return None
         await self._stocks.seal(run.token)
+        with reaching():
+            await self._lease.sealed(run.token)
         ended, closed_here = await self._end_displaced(run, run.reason, now)
         with reaching():
             if ended.reason is run.reason:  # else its owner had ended it before he was displaced

@@ -111,28 +111,6 @@ class MongoStockStore:
         await self._connection.persistently(attempt)
 
     async def get(self, code: str, source: str) -> StockBasic | None:
-        fields = dict.fromkeys(("code", "source", "name", "list_date"), 1)
-        gone = []
-        with reaching():
-            async for row in self._stocks.find({"source": source, **_LISTED}, fields, sort=[("code", 1)]):
-                if row["code"] not in listed and _exchange(row["code"]) in exchanges:
-                    gone.append(decode(row).stock)
-        return [StockRef(code=each.code, name=each.name, list_date=each.list_date) for each in gone]
-
-    async def retire(
-        self, source: str, *, gone: Sequence[str], renumbered: Sequence[str], fence: Fence
-    ) -> None:
-        mine = {"source": source, **fence_filter(fence.token)}
-        mark = {"$set": {"_sync.gone_run": fence.run_id, "_sync.fence": fence.token}}
-
-        async def attempt() -> None:
-            await self._lease.check(fence)
-            await self._stocks.update_many({**mine, "code": {"$in": list(gone)}}, mark)
-            await self._stocks.delete_many({**mine, "code": {"$in": list(renumbered)}})
-
-        await self._connection.persistently(attempt)
-
-    async def get(self, code: str, source: str) -> StockBasic | None:
         with reaching():
             document = await self._stocks.find_one({"code": code, "source": source})
         return None if document is None else decode(document).stock

@@ -2,14 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
+import pymongo
+from pymongo.asynchronous.change_stream import AsyncChangeStream
 from pymongo.errors import PyMongoError
 
 from stocksync.domain.status import Job, SyncStats
 from stocksync.errors import StoreUnavailable
-from stocksync.stores.mongo.connection import CONTROL_SECONDS, Connection, reaching, translated
+from stocksync.stores.mongo.connection import (
+    CONTROL_SECONDS,
+    FAREWELL_SECONDS,
+    Connection,
+    reaching,
+    translating,
+)
 from stocksync.stores.mongo.schema import RUNS, STATUS
 from stocksync.stores.mongo.status import latest, load
 
@@ -41,18 +49,37 @@ async def _now(connection: Connection) -> list[SyncStats]:
 
 
 async def _streamed(connection: Connection) -> AsyncGenerator[SyncStats]:
-    try:
+    with reaching(CONTROL_SECONDS):
         stream = await connection[RUNS].watch(_STORED, max_await_time_ms=_WAIT_MS)
-        async with stream:
-            for stats in await _now(
-                connection
-            ):  # after the stream has begun, so that nothing falls in between
-                yield stats
-            async for change in stream:
+    try:
+        for stats in await _now(connection):  # after the stream began: nothing falls in between
+            yield stats
+        while stream.alive:
+            change = await _next(stream)
+            if change is not None:
                 yield load(change["fullDocument"]["stats"])
-    except PyMongoError as exc:
-        raise translated(exc) from exc
+    finally:
+        with suppress(PyMongoError), pymongo.timeout(FAREWELL_SECONDS):
+            await stream.close()
     raise StoreUnavailable("MongoDB 的变更流已中断")
+
+
+async def _next(stream: AsyncChangeStream[dict[str, Any]]) -> Mapping[str, Any] | None:
+    """Wait a moment for a change. Raises StoreUnavailable where the server keeps silent.
+
+    PyMongo answers a cancellation by a farewell to the server, and waits for that; we do not wait for long.
+    """
+    turn = asyncio.ensure_future(stream.try_next())
+    try:
+        done, _ = await asyncio.wait([turn], timeout=CONTROL_SECONDS)
+        if not done:
+            raise StoreUnavailable("MongoDB 的变更流没有应答")
+        with translating():
+            return turn.result()
+    finally:
+        while not turn.done():
+            turn.cancel()
+            await asyncio.wait([turn], timeout=FAREWELL_SECONDS)
 
 
 async def _polled(connection: Connection) -> AsyncGenerator[SyncStats]:
