@@ -216,8 +216,11 @@ class RunStore(Protocol):
         """
         ...
 
-    async def finish(self, fence: Fence, stats: SyncStats, journal: Journal) -> None:
-        """Store how the run ended, complete its operation log record, free the slot. Raises LeaseLost."""
+    async def finish(self, fence: Fence, stats: SyncStats, journal: Journal) -> SyncStats:
+        """Store how the run ended, complete its operation log record, free the slot. Raises LeaseLost.
+
+        Gives the end as it is stored; may be called again where the answer was lost.
+        """
         ...
 
     async def overdue(self) -> int | None:
@@ -240,6 +243,10 @@ class RunStore(Protocol):
 
     async def latest(self, job: Job) -> SyncStats | None:
         """Tell how a job stands; None before its first run."""
+        ...
+
+    async def newest(self) -> int:
+        """Tell the newest revision of both jobs, cheaply; 0 before the first run."""
         ...
 
     async def get(self, run_id: str) -> SyncStats | None:

@@ -834,7 +834,7 @@ async def test_pruning_removes_old_runs_with_all_they_said(store: Store, witness
     await acquire(store, "run-3", at=NOON)
     assert await store.runs.prune(NOON + timedelta(days=1, hours=1)) == 2
     assert await store.runs.prune(NOON + timedelta(days=1, hours=1)) == 0
-    assert [run.run_id for run in await store.runs.history(limit=9)] == ["run-2", "run-3"]
+    assert [run.run_id for run in await store.runs.history(limit=9)] == ["run-3", "run-2"]
     assert await store.runs.events("run-0") == await store.runs.rejects("run-1") == []
     assert len(await store.runs.events("run-2")) == len(await store.runs.rejects("run-2")) == 1
     assert "run-0" not in repr(witness.everything())

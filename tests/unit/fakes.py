@@ -85,6 +85,10 @@ class FakeRuns:
         self.token = None
         return self.closed
 
+    async def newest(self) -> int:
+        await self._meet("newest")
+        return max((stats.revision for stats in self.stored.values()), default=0)
+
     async def latest(self, job: Job) -> SyncStats | None:
         await self._meet("latest")
         return self.stored.get(job)

@@ -223,3 +223,13 @@ async def test_where_little_time_is_promised_the_sweeps_are_closer() -> None:
     await scene.clock.advance(0.25)
     assert scene.runs.asked["rescue"] == 1
     await scene.follower.aclose()
+
+
+async def test_a_watch_that_hangs_alone_is_replaced_when_two_looks_found_more_than_it_told(
+    scene: Scene,
+) -> None:
+    scene.runs.stored[Job.MULTI] = RUN
+    await scene.clock.advance(follower.SWEEP_SECONDS * 2)
+    assert scene.board.get(Job.MULTI) == RUN
+    assert scene.stale_for is None
+    assert scene.runs.asked["watch"] == 2

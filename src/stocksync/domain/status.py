@@ -205,6 +205,7 @@ def fail(stats: SyncStats, *, at: datetime, reason: Reason, message: str) -> Syn
 
 
 def _ended(stats: SyncStats, at: datetime) -> SyncStats:
+    at = max(at, stats.started_at or at)  # who closes a run may be on a host whose clock is behind
     elapsed = round((at - stats.started_at).total_seconds() * 1000) if stats.started_at else None
     progress = replace(stats.progress, eta_seconds=None, elapsed_ms=elapsed)
     return replace(stats, finished_at=at, progress=progress)

@@ -11,6 +11,7 @@ from stocksync.ports import Fence, RunEvent
 _MESSAGES: Final = {
     Reason.SUPERSEDED: "同步任务已被新的强制任务取代",
     Reason.INTERRUPTED: "同步进程意外中断，任务未完成",
+    Reason.CANCELLED: "同步任务已被取消",
 }
 
 

@@ -49,5 +49,9 @@ class StatusBoard:
             if stats != self._shown[job]:
                 self._shown[job] = stats
         self._newest = newest(self._shown)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
         waiting, self._changed = self._changed, asyncio.Event()
         waiting.set()

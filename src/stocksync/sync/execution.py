@@ -46,7 +46,6 @@ class RunExecution:
     async def _ended(self) -> SyncStats | None:
         """How the run ended; None where it is not this process's any more."""
         try:
-            await self.prepare()
             return await self._outcome() or self._failed(Reason.CANCELLED, "同步任务已被取消")
         except LeaseLost:
             await uninterrupted(self._give_way())
@@ -65,7 +64,7 @@ class RunExecution:
 
     async def _outcome(self) -> SyncStats | None:
         """Run the engine beside its heartbeat; None where somebody asked to cancel."""
-        work = asyncio.create_task(self.engine.run())
+        work = asyncio.create_task(self._work())
         pulse = asyncio.create_task(self.track.tick())
         try:
             await asyncio.wait({work, pulse}, return_when=asyncio.FIRST_COMPLETED)
@@ -74,9 +73,20 @@ class RunExecution:
             pulse.result()
             return None
         finally:
-            work.cancel()
-            pulse.cancel()
-            await asyncio.gather(work, pulse, return_exceptions=True)
+            await self._wind_down(work, pulse)
+
+    async def _work(self) -> SyncStats:
+        await self.prepare()
+        return await self.engine.run()
+
+    async def _wind_down(self, work: asyncio.Task[SyncStats], pulse: asyncio.Task[None]) -> None:
+        """End both; a batch that is under way is waited for, and until then the heart must go on beating."""
+        work.cancel()
+        if pulse.done():
+            pulse = asyncio.create_task(self.track.beat())
+        await asyncio.wait({work})
+        pulse.cancel()
+        await asyncio.gather(work, pulse, return_exceptions=True)
 
     def _failed(self, reason: Reason, message: str) -> SyncStats:
         return fail(self.track.stats, at=self.clock.now(), reason=reason, message=message)
@@ -98,11 +108,8 @@ class RunExecution:
         except LeaseLost:
             await self._give_way()
         except TimeoutError:
+            # Nothing is shown that is not stored: whoever closes the run might tell another end of it.
             _log.error("gave up on storing the end of run %s; a rescue will close it", stats.run_id)
-            message = "数据库不可用，无法保存同步结果"
-            self.board.publish(
-                fail(stats, at=self.clock.now(), reason=Reason.STORE_UNAVAILABLE, message=message)
-            )
         else:
             self.board.publish(stats)
             await self._prune()
@@ -128,14 +135,12 @@ class RunExecution:
         while True:
             try:
                 counted = await self._recounted(stats)
-                await self.runs.finish(self.track.fence, counted, journal)
+                return await self.runs.finish(self.track.fence, counted, journal)
             except StoreError as exc:
                 if not is_told:
                     _log.warning("the end of run %s cannot be stored yet: %s", stats.run_id, exc)
                 is_told = True
                 await self.clock.sleep(TICK_SECONDS)
-            else:
-                return counted
 
     async def _recounted(self, stats: SyncStats) -> SyncStats:
         """Count a run whose last batch is uncertain by what the rows say."""

@@ -46,6 +46,7 @@ class StoreFollower:
         self._lost = False
         self._why = ""
         self._watching: asyncio.Task[None] | None = None
+        self._behind = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -70,13 +71,18 @@ class StoreFollower:
     async def _look(self) -> None:
         asked = self._clock.monotonic()
         token = await self._runs.overdue()
-        if self._watching is None or self._watching.done():
+        behind = await self._runs.newest() > max(self._board.get(job).revision for job in Job)
+        if self._watching is None or self._watching.done() or (behind and self._behind):
             await self._catch_up()
+        self._behind = behind
         self._in_contact()
         if self._suspicion.confirmed(token, asked=asked, answered=self._contact):
             await self._rescue()
 
     async def _catch_up(self) -> None:
+        """Read what a watch has missed, or was too slow to tell, and begin a new one."""
+        if self._watching is not None:
+            self._watching.cancel()
         for job in Job:
             stats = await self._runs.latest(job)
             if stats is not None:

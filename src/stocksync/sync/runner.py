@@ -83,6 +83,7 @@ class MultiSourceBasicsSyncService:
         self._lease = timedelta(seconds=settings.rescue_seconds * LEASE_SHARE)
         self._grace = settings.rescue_seconds * GRACE_SHARE
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unstored: set[str] = set()
         self._closing = asyncio.Event()
         self._follower = StoreFollower(store.runs, self.board, clock, grace=self._grace)
 
@@ -129,11 +130,14 @@ class MultiSourceBasicsSyncService:
             raise
 
     async def wait(self, run: SyncStats, *, seconds: float | None) -> SyncStats:
-        """Wait at most so long for the end of a run of any process, and tell how it stands then."""
+        """Wait at most so long for the end of a run of any process, and tell how it stands then.
+
+        Raises StoreUnavailable where this process's own run has ended and that could not be stored.
+        """
 
         def over() -> bool:
             shown = self.board.get(run.job)
-            return shown.run_id != run.run_id or shown.final
+            return shown.run_id != run.run_id or shown.final or run.run_id in self._unstored
 
         try:
             async with asyncio.timeout(seconds):
@@ -141,6 +145,8 @@ class MultiSourceBasicsSyncService:
         except TimeoutError:
             pass
         shown = self.board.get(run.job)
+        if run.run_id in self._unstored and not shown.final:
+            raise StoreUnavailable("同步已结束，但数据库不可用，结果未能保存")
         return shown if shown.run_id == run.run_id else await self.get_run(run.run_id or "")
 
     async def get_run(self, run_id: str) -> SyncStats:
@@ -187,6 +193,7 @@ class MultiSourceBasicsSyncService:
         tracker, cancelled = await uninterrupted(self._acquire(request))
         task = asyncio.create_task(self._execution(tracker, sources, request).carry_out())
         self._keep(task)
+        task.add_done_callback(lambda _: self._check_stored(tracker.stats))
         if self._closing.is_set() or cancelled is not None:
             # After its first step: a task that is cancelled before would never run, and so never end the run.
             asyncio.get_running_loop().call_soon(task.cancel)
@@ -196,6 +203,13 @@ class MultiSourceBasicsSyncService:
 
     async def _resume(self, job: Job) -> SyncStats:
         return await self._begin(RunRequest(job=job, trigger=Trigger.RESCUE, actor=_ITSELF))
+
+    def _check_stored(self, run: SyncStats) -> None:
+        """Release who waits for the end of a run that is over, and was not shown as ended."""
+        shown = self.board.get(run.job)
+        if shown.run_id == run.run_id and not shown.final:
+            self._unstored.add(run.run_id or "")
+            self.board.wake()
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

@@ -146,6 +146,12 @@ class RunTracker:
         with suppress(StoreUnavailable):
             await self.step()
 
+    async def beat(self) -> None:
+        """Keep the lease alive, and nothing else, until cancelled. Raises LeaseLost, StoreInvalid."""
+        while True:
+            await self._clock.sleep(TICK_SECONDS)
+            await self.offer()
+
     async def tick(self) -> None:
         """Take a step every TICK_SECONDS until somebody asks to cancel. Raises LeaseLost, StoreInvalid.
 

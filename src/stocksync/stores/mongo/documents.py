@@ -37,8 +37,16 @@ def key(stock: StockBasic) -> tuple[str, str]:
     return stock.code, stock.source
 
 
-def encode(stock: StockBasic, fence: Fence, now: datetime) -> UpdateOne:
+def is_stray(document: Mapping[str, Any], sealed: int) -> bool:
+    """Whether an owner inserted this row after he had been displaced, and so after the rows were sealed."""
+    fence = _sync(document).get("fence")
+    return fence is not None and fence < sealed
+
+
+def encode(stock: StockBasic, fence: Fence, now: datetime, *, new: bool) -> UpdateOne:
     """Bring one row to exactly this content, whatever was there. Applied twice it is as if applied once.
+
+    `new` marks it as this run's creation even where a stray is in its place.
 
     Raises BadRow, OutOfScope for a row that must not be stored.
     """
@@ -62,14 +70,15 @@ def encode(stock: StockBasic, fence: Fence, now: datetime) -> UpdateOne:
         "_sync.changed_run": fence.run_id,
         "_sync.field_sources": dict(stock.field_sources),
     }
+    created = {"_sync.created_run": fence.run_id}
     absent = [name for name, value in optional.items() if value is None]
     absent += [name for name in FIGURES if name not in figures]
     return UpdateOne(
         {"code": stock.code, "source": stock.source, **fence_filter(fence.token)},
         {
-            "$set": content,
+            "$set": {**content, **(created if new else {})},
             "$unset": dict.fromkeys((*absent, "_sync.gone_run"), ""),
-            "$setOnInsert": {"_sync.created_run": fence.run_id},
+            **({} if new else {"$setOnInsert": created}),
         },
         upsert=True,
     )
@@ -77,7 +86,7 @@ def encode(stock: StockBasic, fence: Fence, now: datetime) -> UpdateOne:
 
 def decode(document: Mapping[str, Any]) -> StoredStock:
     """Read a row, whoever wrote it. Its code must be an A share's."""
-    sync = document.get("_sync") or {}
+    sync = _sync(document)
     is_ours = "changed_run" in sync  # an older service's row is brought into form once
     raw = {name: document[name] for name in FIGURES if name in document}
     read = _figure if is_ours else known
@@ -95,6 +104,11 @@ def decode(document: Mapping[str, Any]) -> StoredStock:
         field_sources=sync.get("field_sources") or {},
     )
     return StoredStock(stock, clean=is_ours and len(figures) == len(raw) and "gone_run" not in sync)
+
+
+def _sync(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = document.get("_sync")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _figure(value: object) -> float | None:

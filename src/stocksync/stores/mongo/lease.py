@@ -16,12 +16,13 @@ from typing import Any, Final
 from pymongo import ReturnDocument
 
 from stocksync.domain.status import Reason, SyncStats
-from stocksync.domain.wire import from_wire, to_wire
-from stocksync.errors import LeaseLost, RunInProgress
+from stocksync.domain.wire import to_wire
+from stocksync.errors import LeaseLost, RunInProgress, StoreInvalid, StoreUnavailable
 from stocksync.ports import Fence
-from stocksync.stores.mongo.connection import Connection
+from stocksync.stores.mongo.connection import CONTROL_SECONDS, Connection, reaching
 from stocksync.stores.mongo.documents import storable_tree
 from stocksync.stores.mongo.schema import LEASE
+from stocksync.stores.mongo.status import load
 
 _SLOT: Final = {"_id": "stock_basics"}
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,6 +31,10 @@ _LEFT_BEHIND_MS: Final = 3000
 
 _EXPIRED: Final[Mapping[str, Any]] = {"$lte": ["$expires", "$$NOW"]}
 _HELD: Final[Mapping[str, Any]] = {"$ne": ["$run_id", None]}
+_AFTER: Final = ReturnDocument.AFTER
+_UNCERTAIN: Final = frozenset({Reason.STORE_UNAVAILABLE, Reason.CANCELLED})
+"""Whoever ends like this may have left a command on its way to the database."""
+
 _FREE: Final[Mapping[str, Any]] = {
     "owner": None,
     "run_id": None,
@@ -43,14 +48,16 @@ _FREE: Final[Mapping[str, Any]] = {
 class Unclosed:
     """A run that left the slot and whose end is still to be written.
 
-    With a `reason` it was displaced by `token`, and `run` is how it began; without one its owner ended it,
-    and `run` is how it ended.
+    Where its owner `ended` it, `run` is how it ended; where it was displaced, `run` is how it began, and
+    `reason` says by what. With a `token`, writes of its owner may still be under way, so the rows are to be
+    sealed with that token first. `run` is None where another version wrote it and it cannot be read.
     """
 
     run_id: str
-    token: int
-    reason: Reason | None
-    run: SyncStats
+    token: int | None
+    ended: bool
+    reason: Reason
+    run: SyncStats | None
 
 
 class Lease:
@@ -63,29 +70,31 @@ class Lease:
     async def seed(self) -> None:
         """Make the document where there is none yet."""
         first = {"token": 0, "sealed": 0, "unclosed": [], **_FREE}
-        await self._connection.persistently(
-            lambda: self._slots.update_one(_SLOT, {"$setOnInsert": first}, upsert=True)
-        )
+        with reaching():
+            await self._slots.update_one(_SLOT, {"$setOnInsert": first}, upsert=True)
 
     async def acquire(
         self, run: SyncStats, *, owner: str, ttl: timedelta, force: bool
     ) -> tuple[Fence, Sequence[Unclosed]]:
         """Take the slot; tell which runs are to be closed before it is used. Raises RunInProgress."""
         run_id = run.run_id or ""
+        mine = {**_SLOT, "run_id": run_id, "owner": owner}
         may_take = {"$expr": {"$or": [{"$not": [_HELD]}, _EXPIRED]}}
         wanted = {**_SLOT, "run_id": {"$ne": run_id}, **({} if force else may_take)}
         taken = _taking(run, owner=owner, ttl=ttl)
 
-        async def attempt() -> dict[str, Any] | None:
-            found = await self._slots.find_one_and_update(wanted, taken, return_document=ReturnDocument.AFTER)
-            # None may mean that an earlier try succeeded whose answer was lost. The look is a write, because
-            # the acknowledgement of a write vouches for everything before it.
-            return found or await self._slots.find_one_and_update(
-                {**_SLOT, "run_id": run_id, "owner": owner}, {"$set": {"owner": owner}},
-                return_document=ReturnDocument.AFTER,
-            )  # fmt: skip
-
-        found = await self._connection.persistently(attempt)
+        try:
+            with reaching():
+                found = await self._slots.find_one_and_update(wanted, taken, return_document=_AFTER)
+        except StoreUnavailable:
+            # The answer may be lost and the slot taken. It is never asked for twice: the run might have been
+            # closed meanwhile. The look is a write, because its acknowledgement vouches for what was before.
+            with reaching(CONTROL_SECONDS):
+                found = await self._slots.find_one_and_update(
+                    mine, {"$set": {"owner": owner}}, return_document=_AFTER
+                )
+            if found is None:
+                raise
         if found is None:
             raise RunInProgress("同步任务正在运行中")
         return Fence(token=found["token"], owner=owner, run_id=run_id), _unclosed_in(found)
@@ -93,7 +102,7 @@ class Lease:
     async def renew(self, fence: Fence, ttl: timedelta) -> bool:
         """Prolong the lease; tell whether somebody asked to cancel. Raises LeaseLost."""
         found = await self._slots.find_one_and_update(
-            _held_by(fence), [{"$set": {"expires": _in(ttl)}}], return_document=ReturnDocument.AFTER
+            _held_by(fence), [{"$set": {"expires": _in(ttl)}}], return_document=_AFTER
         )
         if found is None:
             raise lost()
@@ -115,15 +124,23 @@ class Lease:
 
     async def end(self, fence: Fence, ended: SyncStats) -> Unclosed:
         """Let the next run have it, and note how this one ended, in one step. Raises LeaseLost."""
-        note = {"run_id": fence.run_id, "token": fence.token, "reason": None, "run": _document(ended)}
-        noted = {**_SLOT, "unclosed": {"$elemMatch": {"run_id": fence.run_id, "reason": None}}}
-        unclosed = {"$concatArrays": ["$unclosed", [{**_literal(note), "since": "$$NOW"}]]}
-        done = await self._slots.update_one(
-            _held_by(fence), [{"$set": {"unclosed": unclosed, **_literal(_FREE)}}]
+        run = Unclosed(
+            run_id=fence.run_id,
+            token=fence.token + 1 if ended.reason in _UNCERTAIN else None,
+            ended=True,
+            reason=ended.reason or Reason.ERROR,
+            run=ended,
         )
+        note = {"run_id": run.run_id, "token": run.token, "ended": True, "reason": run.reason.value}
+        noted = {**_SLOT, "unclosed": {"$elemMatch": {"run_id": fence.run_id, "ended": True}}}
+        mine = {**_literal({**note, "run": _document(ended)}), "since": "$$NOW"}
+        left = {"unclosed": {"$concatArrays": ["$unclosed", [mine]]}, **_literal(_FREE)}
+        if run.token is not None:
+            left["token"] = _literal({"token": run.token})["token"]
+        done = await self._slots.update_one(_held_by(fence), [{"$set": left}])
         if not done.matched_count and await self._slots.find_one(noted, {"_id": 1}) is None:
             raise lost()  # else it was done by an earlier try whose answer was lost
-        return Unclosed(run_id=fence.run_id, token=fence.token, reason=None, run=ended)
+        return run
 
     async def request_cancel(self, run_id: str) -> bool:
         """Leave word for the owner of a run; False where it does not hold the slot."""
@@ -142,23 +159,22 @@ class Lease:
         found = await self._slots.find_one_and_update(
             {**_SLOT, "$expr": _dead()},
             _leaving(),
-            return_document=ReturnDocument.AFTER,
+            return_document=_AFTER,
         ) or await self._slots.find_one({**_SLOT, "$expr": _left_behind()})
         return [] if found is None else _unclosed_in(found)
 
-    async def sealed(self, token: int) -> None:
+    async def sealed(self) -> int:
+        """Tell with which token every row was sealed last."""
+        found = await self._slots.find_one(_SLOT, {"sealed": 1})
+        return int((found or {}).get("sealed", 0))
+
+    async def note_sealed(self, token: int) -> None:
         """Note that every row has been sealed with a token."""
         await self._slots.update_one(_SLOT, {"$max": {"sealed": token}})
 
-    async def being_sealed_against(self, fence: Fence) -> bool:
-        """Whether an owner was displaced, and the rows are still to be sealed against him."""
-        displaced = {"run_id": fence.run_id, "reason": {"$ne": None}}
-        noted = {**_SLOT, "sealed": {"$not": {"$gt": fence.token}}, "unclosed": {"$elemMatch": displaced}}
-        return await self._slots.find_one(noted, {"_id": 1}) is not None
-
-    async def sealed_against(self, fence: Fence) -> bool:
-        """Whether an owner was displaced, and every row has been sealed against him."""
-        return await self._slots.find_one({**_SLOT, "sealed": {"$gt": fence.token}}, {"_id": 1}) is not None
+    async def is_unclosed(self, run_id: str) -> bool:
+        """Whether the end of a run that left the slot is still to be written."""
+        return await self._slots.find_one({**_SLOT, "unclosed.run_id": run_id}, {"_id": 1}) is not None
 
     async def closed(self, run: Unclosed) -> None:
         """Note that the end of a run is written."""
@@ -203,7 +219,8 @@ def _unclosed(reason: Any) -> dict[str, Any]:
         "run_id": "$run_id",
         "run": "$run",
         "token": {"$add": ["$token", 1]},
-        "reason": reason,
+        "ended": {"$literal": False},
+        "reason": {"$cond": ["$cancel_requested", Reason.CANCELLED.value, reason]},
         "since": "$$NOW",
     }
     return {"$concatArrays": ["$unclosed", {"$cond": [_HELD, [holder], []]}]}
@@ -226,9 +243,17 @@ def _unclosed_in(found: Mapping[str, Any]) -> Sequence[Unclosed]:
     return [
         Unclosed(
             run_id=each["run_id"],
-            token=int(each["token"]),
-            reason=each["reason"] and Reason(each["reason"]),
-            run=from_wire(each["run"]),
+            token=each["token"],
+            ended=each["ended"],
+            reason=Reason(each["reason"]) if each["reason"] in set(Reason) else Reason.INTERRUPTED,
+            run=_readable(each["run"]),
         )
         for each in found["unclosed"]
     ]
+
+
+def _readable(document: Mapping[str, Any]) -> SyncStats | None:
+    try:
+        return load(document)
+    except StoreInvalid:
+        return None

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pymongo import DESCENDING
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from stocksync.domain.status import Job, Reason, Reject, SyncStats
+from stocksync.domain.status import Job, Reject, SyncStats, recount
 from stocksync.domain.wire import to_wire
 from stocksync.errors import LeaseLost, StoreError
 from stocksync.ports import Fence, Journal, RunEvent
@@ -24,7 +24,7 @@ from stocksync.stores.mongo.connection import CONTROL_SECONDS, Connection, reach
 from stocksync.stores.mongo.documents import storable_tree
 from stocksync.stores.mongo.lease import Lease, Unclosed, lost
 from stocksync.stores.mongo.logs import complete_record
-from stocksync.stores.mongo.schema import EVENTS, REJECTS, RUNS
+from stocksync.stores.mongo.schema import EVENTS, REJECTS, RUNS, STATUS
 from stocksync.stores.mongo.status import latest, load, show
 from stocksync.stores.mongo.stocks import MongoStockStore
 from stocksync.stores.mongo.watch import watch
@@ -72,12 +72,11 @@ class MongoRunStore:
             await self._put(stats)
             return cancel_requested
 
-    async def finish(self, fence: Fence, stats: SyncStats, journal: Journal) -> None:
+    async def finish(self, fence: Fence, stats: SyncStats, journal: Journal) -> SyncStats:
         with reaching(CONTROL_SECONDS):
-            await self._lease.check(fence)
+            noted = await self._lease.end(fence, stats)
             await self._append(fence.run_id, journal)
-            ended = await self._lease.end(fence, stats)
-        await self._close(ended, stats.finished_at or datetime.now(UTC))
+        return await self._close(noted, stats.finished_at or datetime.now(UTC)) or stats
 
     async def overdue(self) -> int | None:
         with reaching(CONTROL_SECONDS):
@@ -87,7 +86,7 @@ class MongoRunStore:
         with reaching(CONTROL_SECONDS):
             unclosed = await self._lease.bury()
         rescued = [await self._close(each, now) for each in unclosed]
-        return next((stats for stats in rescued if stats is not None), None)
+        return next((stats for stats in rescued if stats is not None and stats.finished_at == now), None)
 
     async def request_cancel(self, run_id: str) -> bool:
         with reaching(CONTROL_SECONDS):
@@ -97,15 +96,19 @@ class MongoRunStore:
         with reaching(CONTROL_SECONDS):
             return await latest(self._connection, job)
 
+    async def newest(self) -> int:
+        with reaching(CONTROL_SECONDS):
+            found = await self._connection[STATUS].find({}, {"revision": 1}).to_list()
+        return max((each.get("revision", 0) for each in found), default=0)
+
     async def get(self, run_id: str) -> SyncStats | None:
         with reaching(CONTROL_SECONDS):
             document = await self._runs.find_one({"_id": run_id})
         return None if document is None else load(document["stats"])
 
     async def history(self, *, limit: int, offset: int = 0) -> Sequence[SyncStats]:
-        newest_first = [("started_at", DESCENDING), ("revision", DESCENDING)]
         with reaching():
-            found = await self._runs.find(sort=newest_first, skip=offset, limit=limit).to_list()
+            found = await self._runs.find(sort=[("revision", DESCENDING)], skip=offset, limit=limit).to_list()
         return [load(document["stats"]) for document in found]
 
     async def events(self, run_id: str) -> Sequence[RunEvent]:
@@ -124,10 +127,7 @@ class MongoRunStore:
         with reaching():
             old = await self._runs.find({"finished_at": {"$lt": before}}, {"_id": 1}).to_list()
             run_ids = [run["_id"] for run in old]
-            for collection in (
-                EVENTS,
-                REJECTS,
-            ):  # first what hangs on the run: a death in between leaves no orphan
+            for collection in (EVENTS, REJECTS):  # before the run, so that a death leaves no orphans
                 await self._connection[collection].delete_many({"run_id": {"$in": run_ids}})
             return (await self._runs.delete_many({"_id": {"$in": run_ids}})).deleted_count
 
@@ -140,9 +140,10 @@ class MongoRunStore:
         await show(self._connection, stats)
 
     async def _put_run(self, stats: SyncStats, *, first: bool) -> None:
-        document, earlier = _as_document(stats), {"_id": stats.run_id, "revision": {"$lt": stats.revision}}
+        document, going = _as_document(stats), {"_id": stats.run_id, "finished_at": None}
+        earlier = {"revision": {"$lt": stats.revision}}  # and a run that has ended stays as it ended
         try:
-            result = await self._runs.replace_one(earlier, document, upsert=first)
+            result = await self._runs.replace_one({**going, **earlier}, document, upsert=first)
         except DuplicateKeyError:
             result = None
         if result is not None and (result.matched_count or result.upserted_id is not None):
@@ -173,51 +174,53 @@ class MongoRunStore:
                 raise  # a line that is there already was stored by an earlier try
 
     async def _close(self, run: Unclosed, now: datetime) -> SyncStats | None:
-        """Write the end of a run; give it where it was displaced and this call did it. May be repeated."""
-        if run.reason is None:
-            with reaching():
-                await complete_record(
-                    self._connection, run.run
-                )  # first, so that whoever sees the end finds it
-                await self._put_end(run.run)
-                await self._lease.closed(run)
-            return None
-        await self._stocks.seal(run.token)
+        """Write the end of a run and give it as it is stored then. Every part of it may be repeated.
+
+        None where nothing is known of the run.
+        """
+        if run.token is not None:
+            await self._stocks.seal(run.token)
+        ended = await (self._put_end(run) if run.ended else self._end_displaced(run, now))
         with reaching():
-            await self._lease.sealed(run.token)
-        ended, closed_here = await self._end_displaced(run, run.reason, now)
-        with reaching():
-            if ended.reason is run.reason:  # else its owner had ended it before he was displaced
-                line = asdict(closing_event(ended, at=now))
-                await self._append_to(EVENTS, run.run_id, _LAST_LINE, [line])
-            await complete_record(self._connection, ended)
-            await show(self._connection, ended)
+            if ended is not None:
+                await complete_record(self._connection, ended)
+                await show(self._connection, ended)
             await self._lease.closed(run)
-        return ended if closed_here else None
+        return ended
 
-    async def _put_end(self, ended: SyncStats) -> None:
-        with suppress(LeaseLost):  # somebody else has written it
-            await self._put(ended)
+    async def _put_end(self, run: Unclosed) -> SyncStats | None:
+        """Store the end that the owner noted; counted by what the rows say where a batch is uncertain."""
+        ended = run.run
+        if ended is not None:
+            if run.token is not None:
+                counted = recount(ended, await self._stocks.marks(run.run_id))
+                ended = replace(counted, revision=displacing_revision(run.token))
+            with reaching(), suppress(LeaseLost):  # somebody else has written it
+                await complete_record(self._connection, ended)  # first: whoever sees the end finds it
+                await self._put_run(ended, first=False)
+        return await self.get(run.run_id)
 
-    async def _end_displaced(self, run: Unclosed, reason: Reason, now: datetime) -> tuple[SyncStats, bool]:
-        """Store the end of a displaced run, and tell whether it was stored here or stood there already."""
+    async def _end_displaced(self, run: Unclosed, now: datetime) -> SyncStats | None:
+        """Store the end of a displaced run, unless it has one."""
         while True:  # until nobody changes the document between the look and the write
             stats = await self.get(run.run_id)
-            if stats is not None and stats.final:
-                return stats, False
             last = stats or run.run  # without a document: its owner stopped before it was ever shown
+            if last is None or last.final or run.token is None:
+                return last
             ended = closed(
                 last,
                 await self._stocks.marks(run.run_id),
-                reason=reason,
+                reason=run.reason,
                 revision=displacing_revision(run.token),
                 at=now,
             )
             seen = {"_id": run.run_id, "revision": last.revision}
             with reaching(), suppress(DuplicateKeyError):
+                line = asdict(closing_event(ended, at=now))
                 result = await self._runs.replace_one(seen, _as_document(ended), upsert=stats is None)
                 if result.matched_count or result.upserted_id is not None:
-                    return ended, True
+                    await self._append_to(EVENTS, run.run_id, _LAST_LINE, [line])
+                    return ended
             await asyncio.sleep(_MOMENT)
 
 

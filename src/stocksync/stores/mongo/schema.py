@@ -107,25 +107,27 @@ async def ensure_unique_stocks(connection: Connection) -> None:
     """Make sure that no second row of a stock can be inserted. Raises StoreInvalid, naming duplicates."""
     with reaching():
         existing = await existing_indexes(connection[STOCKS])
-        if any(UNIQUE_STOCK.served_by(index) for index in existing):
-            return
-        twice = await duplicates(connection, limit=_DUPLICATES_NAMED)
-        if twice:
-            named = "、".join(f"{code}/{source}" for code, source in twice)
-            raise StoreInvalid(f"stock_basic_info 中有重复的 (code, source)，例如 {named}；{_REMEDY}")
+    if any(UNIQUE_STOCK.served_by(index) and index["name"] != UNIQUE_STOCK.name for index in existing):
+        return
+    # Ours is asked for even where it is listed: it is listed while it is still being built, and may fail.
     model = IndexModel(list(UNIQUE_STOCK.keys), name=UNIQUE_STOCK.name, unique=True)
     try:
         with translating():  # without a deadline: on a large collection this takes as long as it takes
             await connection[STOCKS].create_indexes([model])
     except StoreUnavailable as exc:
-        if _code(exc) not in _IN_THE_WAY:
+        if not isinstance(exc.__cause__, OperationFailure) or exc.__cause__.code not in _IN_THE_WAY:
             raise
-        raise StoreInvalid(f"无法建立唯一索引 {UNIQUE_STOCK.name}（{_code(exc)}）；{_REMEDY}") from exc
+        raise StoreInvalid(await _obstacle(connection, exc.__cause__)) from exc
 
 
-def _code(exc: StoreUnavailable) -> int | None:
-    cause = exc.__cause__
-    return cause.code if isinstance(cause, OperationFailure) else None
+async def _obstacle(connection: Connection, refusal: OperationFailure) -> str:
+    """Say what keeps the unique index from being built, and what helps."""
+    with reaching():
+        twice = await duplicates(connection, limit=_DUPLICATES_NAMED)
+    if twice:
+        named = "、".join(f"{code}/{source}" for code, source in twice)
+        return f"stock_basic_info 中有重复的 (code, source)，例如 {named}；{_REMEDY}"
+    return f"无法建立唯一索引 {UNIQUE_STOCK.name}（{refusal.code}）；{_REMEDY}"
 
 
 def _or_null(path: str) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from stocksync.ports import Fence, UpsertCount
 from stocksync.stores.batch import without_duplicates
 from stocksync.stores.mongo.bulk import Operation, write_unordered
 from stocksync.stores.mongo.connection import Connection, reaching, translating
-from stocksync.stores.mongo.documents import StoredStock, decode, encode, fence_filter, key
+from stocksync.stores.mongo.documents import StoredStock, decode, encode, fence_filter, is_stray, key
 from stocksync.stores.mongo.lease import Lease
 from stocksync.stores.mongo.schema import STOCKS, ensure_unique_stocks
 
@@ -50,19 +50,19 @@ class MongoStockStore:
         await ensure_unique_stocks(self._connection)
 
     async def upsert(self, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
-        await self._connection.persistently(lambda: self._lease.check(fence))
+        sealed = await self._connection.persistently(lambda: self._lease.check(fence))
         rows, duplicates = without_duplicates(rows)
         total = UpsertCount(rejects=tuple(duplicates))
         for start in range(0, len(rows), CHUNK):
-            total = _sum(total, await self._upsert_chunk(rows[start : start + CHUNK], fence))
+            total = _sum(total, await self._upsert_chunk(rows[start : start + CHUNK], fence, sealed))
         return total
 
-    async def _upsert_chunk(self, rows: Sequence[StockBasic], fence: Fence) -> UpsertCount:
+    async def _upsert_chunk(self, rows: Sequence[StockBasic], fence: Fence, sealed: int) -> UpsertCount:
         """Decide from what is stored what each row needs, once; then write until that is acknowledged.
 
         That makes the counts exact: a try whose answer was lost is repeated, not added.
         """
-        stored = await self._connection.persistently(lambda: self._stored(rows))
+        stored = await self._connection.persistently(lambda: self._stored(rows, sealed))
         plan = await _plan(rows, stored, fence)
         with translating():
             refused = await write_unordered(self._connection, plan.operations, self._lease, fence)
@@ -75,7 +75,7 @@ class MongoStockStore:
             rejects=(*plan.rejects, *(each.reject for each in refused)),
         )
 
-    async def _stored(self, rows: Sequence[StockBasic]) -> Mapping[tuple[str, str], StoredStock]:
+    async def _stored(self, rows: Sequence[StockBasic], sealed: int) -> Mapping[tuple[str, str], StoredStock]:
         found: dict[tuple[str, str], StoredStock] = {}
         for source in {row.source for row in rows}:
             codes = [row.code for row in rows if row.source == source]
@@ -83,19 +83,24 @@ class MongoStockStore:
                 {"code": {"$in": codes}, "source": source}, batch_size=CHUNK + 1
             ).to_list()
             async for document in cooperative(documents):
-                found[document["code"], document["source"]] = decode(document)
+                if not is_stray(document, sealed):
+                    found[document["code"], document["source"]] = decode(document)
         return found
 
     async def absent(
         self, source: str, exchanges: frozenset[Exchange], listed: frozenset[str]
     ) -> Sequence[StockRef]:
-        listed_once = {"source": source, **_LISTED}
+        mine = {"source": source, **_LISTED}
+        fields = dict.fromkeys(("code", "source", "name", "list_date"), 1)
         found = await self._connection.persistently(
-            lambda: self._stocks.find(listed_once, sort=[("code", 1)]).to_list()
+            lambda: self._stocks.find(mine, fields, sort=[("code", 1)]).to_list()
         )
-        gone = (each for each in found if each["code"] not in listed and _exchange(each["code"]) in exchanges)
-        stocks = (decode(each).stock for each in gone)
-        return [StockRef(code=each.code, name=each.name, list_date=each.list_date) for each in stocks]
+        gone = [
+            decode(each).stock
+            async for each in cooperative(found)
+            if _exchange(each.get("code")) in exchanges and each["code"] not in listed
+        ]
+        return [StockRef(code=each.code, name=each.name, list_date=each.list_date) for each in gone]
 
     async def retire(
         self, source: str, *, gone: Sequence[str], renumbered: Sequence[str], fence: Fence
@@ -118,7 +123,7 @@ class MongoStockStore:
     async def listed_counts(self, source: str) -> Mapping[Exchange, int]:
         mine = {"source": source, **_LISTED}
         found = await self._connection.persistently(lambda: self._stocks.find(mine, {"code": 1}).to_list())
-        exchanges = (_exchange(document["code"]) for document in found)
+        exchanges = (_exchange(document.get("code")) for document in found)
         return Counter(exchange for exchange in exchanges if exchange is not None)
 
     async def count(self, source: str | None = None) -> int:
@@ -129,31 +134,42 @@ class MongoStockStore:
 
     async def marks(self, run_id: str) -> Mapping[str, tuple[int, int]]:
         created = {"$cond": [{"$eq": ["$_sync.created_run", run_id]}, 1, 0]}
-        pipeline: list[Mapping[str, Any]] = [
-            {"$match": {"_sync.changed_run": run_id}},
-            {"$group": {"_id": "$source", "rows": {"$sum": 1}, "created": {"$sum": created}}},
-        ]
-        with reaching():
-            found = await (await self._stocks.aggregate(pipeline)).to_list()
+
+        async def attempt() -> list[dict[str, Any]]:
+            rightful = {"_sync.changed_run": run_id, "_sync.fence": {"$gte": await self._lease.sealed()}}
+            pipeline: list[Mapping[str, Any]] = [
+                {"$match": rightful},
+                {"$group": {"_id": "$source", "rows": {"$sum": 1}, "created": {"$sum": created}}},
+            ]
+            return await (await self._stocks.aggregate(pipeline)).to_list()
+
+        found = await self._connection.persistently(attempt)
         return {each["_id"]: (each["created"], each["rows"] - each["created"]) for each in found}
 
     async def seal(self, token: int) -> None:
-        """Put every row out of reach of all earlier tokens, also those that need no write of their own."""
-        older = {"_sync.fence": {"$not": {"$gte": token}}}
-        seal = {"$set": {"_sync.fence": token}}
-        await self._connection.persistently(lambda: self._stocks.update_many(older, seal))
+        """Put every row out of reach of all earlier tokens, also those that need no write of their own.
+
+        A row with an earlier fence that appears afterwards is a stray: it was inserted by an owner that had
+        been displaced, counts as absent, and is deleted by him (`retract`) or overwritten.
+        """
+        ours_or_bare = [{"_sync": {"$exists": False}}, {"_sync": {"$type": "object"}}]
+        older = {"_sync.fence": {"$not": {"$gte": token}}, "$or": ours_or_bare}
+
+        async def attempt() -> None:
+            if await self._lease.sealed() < token:
+                await self._stocks.update_many(older, {"$set": {"_sync.fence": token}})
+                await self._lease.note_sealed(token)
+
+        await self._connection.persistently(attempt)
 
     async def retract(self, fence: Fence) -> None:
-        """Delete what a fenced-off owner inserted after the rows had been sealed against him.
-
-        Existing rows are out of his reach; only a row that did not exist could not be sealed.
-        """
         strays = {"_sync.fence": fence.token, "_sync.created_run": fence.run_id}
         with reaching():
-            # Until then these may be rightful rows. It is another process that seals them.
-            while not await self._lease.sealed_against(fence):  # noqa: ASYNC110
+            # Until the rows are sealed these may be rightful. Whoever displaced us is about to do it.
+            while await self._lease.is_unclosed(fence.run_id):  # noqa: ASYNC110
                 await asyncio.sleep(_SEAL_SECONDS)
-            await self._stocks.delete_many(strays)
+            if await self._lease.sealed() > fence.token:
+                await self._stocks.delete_many(strays)
 
 
 async def _plan(
@@ -167,7 +183,9 @@ async def _plan(
             plan.unchanged += 1
             continue
         try:
-            plan.operations.append(Operation(row, encode(wanted, fence, now), new=old is None))
+            plan.operations.append(
+                Operation(row, encode(wanted, fence, now, new=old is None), new=old is None)
+            )
         except BadRow as exc:
             plan.rejects.append(Reject(code=row.code, field=exc.field, value=exc.value, reason=exc.reason))
         except OutOfScope as exc:

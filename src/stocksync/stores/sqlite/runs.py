@@ -58,13 +58,14 @@ class SqliteRunStore:
 
         return await self._database.write(work)
 
-    async def finish(self, fence: Fence, stats: SyncStats, journal: Journal) -> None:
+    async def finish(self, fence: Fence, stats: SyncStats, journal: Journal) -> SyncStats:
         def work(db: sqlite3.Connection) -> None:
             check_fence(db, fence)
             _close(db, stats, journal)
             free_slot(db)
 
         await self._database.write(work)
+        return stats
 
     async def overdue(self) -> int | None:
         if not (await self._database.read(read_slot)).overdue:
@@ -108,13 +109,18 @@ class SqliteRunStore:
         )
         return None if row is None else _load(row[0])
 
+    async def newest(self) -> int:
+        return await self._database.read(
+            lambda db: int(db.execute("SELECT coalesce(max(revision), 0) FROM sync_status").fetchone()[0])
+        )
+
     async def get(self, run_id: str) -> SyncStats | None:
         return await self._database.read(lambda db: _run(db, run_id))
 
     async def history(self, *, limit: int, offset: int = 0) -> Sequence[SyncStats]:
         rows = await self._database.read(
             lambda db: db.execute(
-                "SELECT document FROM sync_runs ORDER BY started_at DESC, revision DESC LIMIT ? OFFSET ?",
+                "SELECT document FROM sync_runs ORDER BY revision DESC LIMIT ? OFFSET ?",
                 (limit, offset),
             ).fetchall()
         )
