@@ -9,7 +9,7 @@ afterwards, by somebody who had been displaced: for everybody else it does not e
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -17,9 +17,9 @@ from pymongo import ReturnDocument
 
 from stocksync.domain.status import Reason, SyncStats
 from stocksync.domain.wire import to_wire
-from stocksync.errors import LeaseLost, RunInProgress, StoreInvalid, StoreUnavailable
+from stocksync.errors import LeaseLost, RunInProgress, StoreInvalid
 from stocksync.ports import Fence
-from stocksync.stores.mongo.connection import CONTROL_SECONDS, Connection, reaching
+from stocksync.stores.mongo.connection import OPERATION_SECONDS, Connection, reaching
 from stocksync.stores.mongo.documents import storable_tree
 from stocksync.stores.mongo.schema import LEASE
 from stocksync.stores.mongo.status import load
@@ -83,18 +83,18 @@ class Lease:
         wanted = {**_SLOT, "run_id": {"$ne": run_id}, **({} if force else may_take)}
         taken = _taking(run, owner=owner, ttl=ttl)
 
-        try:
-            with reaching():
-                found = await self._slots.find_one_and_update(wanted, taken, return_document=_AFTER)
-        except StoreUnavailable:
-            # The answer may be lost and the slot taken. It is never asked for twice: the run might have been
-            # closed meanwhile. The look is a write, because its acknowledgement vouches for what was before.
-            with reaching(CONTROL_SECONDS):
-                found = await self._slots.find_one_and_update(
-                    mine, {"$set": {"owner": owner}}, return_document=_AFTER
-                )
-            if found is None:
-                raise
+        async def attempt() -> dict[str, Any] | None:
+            found = await self._slots.find_one_and_update(wanted, taken, return_document=_AFTER)
+            # None may mean that an earlier try succeeded whose answer was lost. The look is a write, because
+            # its acknowledgement vouches for everything before it.
+            return found or await self._slots.find_one_and_update(
+                mine, {"$set": {"owner": owner}}, return_document=_AFTER
+            )
+
+        # No try may come so late that the run could have been closed as dead since the first one.
+        seconds = min(OPERATION_SECONDS, ttl.total_seconds() / 2)
+        with reaching(seconds):
+            found = await replace(self._connection.retry, within=seconds)(attempt)
         if found is None:
             raise RunInProgress("同步任务正在运行中")
         return Fence(token=found["token"], owner=owner, run_id=run_id), _unclosed_in(found)

@@ -4,7 +4,9 @@ An older database may allow one document only (a unique index on data_type): the
 last, and how the other one stands is found in sync_runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from pymongo import DESCENDING
@@ -13,9 +15,10 @@ from pymongo.errors import DuplicateKeyError
 from stocksync.domain.status import FINAL, Job, Reason, SyncStats, SyncStatus
 from stocksync.domain.wire import DATA_TYPE, from_wire, to_wire
 from stocksync.errors import StoreInvalid
+from stocksync.ports import Fence
 from stocksync.stores.mongo.connection import Connection
 from stocksync.stores.mongo.documents import read_moment, storable_tree
-from stocksync.stores.mongo.schema import RUNS, STATUS
+from stocksync.stores.mongo.schema import LEASE, RUNS, STATUS
 
 Document = Mapping[str, Any]
 
@@ -43,12 +46,21 @@ async def show(connection: Connection, stats: SyncStats) -> None:
 
 async def latest(connection: Connection, job: Job) -> SyncStats | None:
     """Tell how a job stands; None before its first run."""
+    slot = await connection[LEASE].find_one({"run.job": job.value}, {"token": 1, "run": 1})
     run = await connection[RUNS].find_one({"job": job.value}, sort=[("revision", DESCENDING)])
     document = await connection[STATUS].find_one({"job": job.value})
-    known = [] if run is None else [load(run["stats"])]
+    known = [] if slot is None else [*_begun(slot)]
+    known += [] if run is None else [load(run["stats"])]
     if document is not None:
         known.append(load(document) if "revision" in document else legacy(document, job))
     return max(known, key=lambda stats: stats.revision, default=None)
+
+
+def _begun(slot: Document) -> Iterator[SyncStats]:
+    """The run that has the slot, as it began: between taking it and storing its first step it is a run too."""
+    revision = Fence(token=slot["token"], owner="", run_id="").first_revision
+    with suppress(StoreInvalid):  # another version's run is shown when it is stored
+        yield replace(load(slot["run"]), revision=revision)
 
 
 def load(document: Document) -> SyncStats:
