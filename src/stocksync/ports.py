@@ -224,7 +224,7 @@ class RunStore(Protocol):
         ...
 
     async def overdue(self) -> int | None:
-        """Tell the token of a lease that ran out although the database takes writes; None where all is well.
+        """Tell the token of a lease that ran out although the database answers; None where all is well.
 
         Look twice before calling `rescue`: right after an outage the owner may be about to renew.
         """
