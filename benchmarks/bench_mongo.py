@@ -43,8 +43,9 @@ def raw(url: str, markets: Sequence[list[StockBasic]]) -> list[float]:
         for index in INDEXES:
             if index.collection == STOCKS:
                 stocks.create_index(list(index.keys), name=index.name, unique=index.unique)
-        for rows in markets:
-            operations: list[UpdateOne] = [encode(row, fence, datetime.now(UTC)) for row in rows]
+        for number, rows in enumerate(markets):
+            now, new = datetime.now(UTC), number == 0
+            operations: list[UpdateOne] = [encode(row, fence, now, new=new) for row in rows]
             began = time.perf_counter()
             for start in range(0, len(operations), COMMAND):
                 stocks.bulk_write(operations[start : start + COMMAND], ordered=False)

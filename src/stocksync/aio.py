@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 Item = TypeVar("Item")
 
-BREATH: Final = 250
+BREATH: Final = 100
 """Rows handled before the others get a turn: some milliseconds of work."""
 
 
