@@ -6,24 +6,53 @@ was unavailable is then asked for again without the fault: it must have taken pl
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date
 from enum import Enum
 from typing import Any, Final
 
-import pymongo
 import pytest
 from bson.errors import InvalidBSON, InvalidDocument
 from pymongo import MongoClient
 from pymongo import errors as pymongo_errors
 
-from builders import ALL_EXCHANGES, NOON, a_reject, a_stock, measured
-from contract.stores import LONG, MongoWitness, acquire, at_step, finish
+from builders import a_stock
+from contract.stores import acquire
+from mongo_bench import (
+    ABSENT_MORE,
+    ADVANCE,
+    BATCH,
+    CONTROL_SECONDS,
+    FOLLOW,
+    FORCE,
+    FRESH,
+    HEALTH,
+    LOOK,
+    LOOKS,
+    OPERATION_SECONDS,
+    OTHER_WRITES,
+    PATIENCE,
+    READS,
+    RETIRES,
+    STEPS,
+    STORED,
+    TRIES,
+    UPSERT,
+    UPSERT_READ,
+    Bench,
+    Database,
+    Operation,
+    bench_at,
+    database_at,
+    hurry,
+    opened,
+    upsert,
+    upserted,
+)
 from mongod import ReplicaSet
 from mongod_process import Mongod, free_port
-from stocksync.domain.status import Reject, SyncStats
-from stocksync.domain.stock import Dataset, StockBasic
+from stocksync.domain.status import Reject
+from stocksync.domain.stock import StockBasic
 from stocksync.errors import (
     LeaseLost,
     StocksyncError,
@@ -32,20 +61,12 @@ from stocksync.errors import (
     StoreUnavailable,
     StoreUrlInvalid,
 )
-from stocksync.ports import Fence, Journal, OperationLog, RunEvent, SourceHealth
-from stocksync.stores import mongo as mongo_store
-from stocksync.stores.mongo import MongoStore, connection, open_mongo, runs, watch
+from stocksync.ports import Fence
+from stocksync.stores.mongo import MongoStore, connection, open_mongo
 from stocksync.stores.mongo.connection import is_transient, translated, translating
 
-Database = pymongo.database.Database[dict[str, Any]]
-
-TRIES: Final = 4
-OPERATION_SECONDS: Final = 0.4
-CONTROL_SECONDS: Final = 1.5
-"""What an operation and a step get here instead of 20 s and 5 s, so that the tests do not take minutes."""
-
-PATIENCE: Final = 30.0
-"""Seconds after which something hangs, however slow the machine."""
+# PyMongo leaves the socket of a connection that is being made when its client is closed to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 class Ends(Enum):
@@ -60,55 +81,9 @@ class Ends(Enum):
 # --- the servers
 
 
-@dataclass
-class Bench:
-    """A store with a run that goes on, the server below it, and somebody who looks from outside."""
-
-    server: Mongod
-    url: str
-    store: MongoStore
-    fence: Fence
-    stats: SyncStats
-    witness: MongoWitness
-
-    @property
-    def stored(self) -> Mapping[str, Mapping[str, Any]]:
-        """The rows by code."""
-        return {row["code"]: row for row in self.witness.rows()}
-
-
-@asynccontextmanager
-async def quick_store(url: str) -> AsyncIterator[MongoStore]:
-    """A store that does not wait long before it tries again."""
-    store = await open_mongo(url, backoff=0.03)
-    store.indexing.cancel()  # nothing of it is needed here
-    try:
-        await store.stocks.ensure_writable()
-        yield store
-    finally:
-        await store.aclose()
-
-
-@asynccontextmanager
-async def bench_at(server: Mongod, database: Database) -> AsyncIterator[Bench]:
-    """A store over an empty database, with a run and some rows."""
-    for name in database.list_collection_names():
-        database[name].delete_many({})
-    url = server.url(database.name)
-    async with quick_store(url) as store:
-        fence, stats = await acquire(store)
-        await store.stocks.upsert(STORED, fence)
-        await store.logs.create(RECORD)
-        with closing(MongoWitness(url)) as witness:
-            yield Bench(server, url, store, fence, stats, witness)
-
-
 @pytest.fixture
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_LOOK_SECONDS", 0.5)
-    monkeypatch.setattr(connection, "OPERATION_SECONDS", OPERATION_SECONDS)
-    for module in (connection, mongo_store, runs, watch):
-        monkeypatch.setattr(module, "CONTROL_SECONDS", CONTROL_SECONDS)
+    hurry(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -124,17 +99,6 @@ def on_lone(mongod_standalone: Mongod) -> Iterator[Database]:
         yield database
 
 
-@contextmanager
-def database_at(url: str) -> Iterator[Database]:
-    """A database for all tests of this file: to make one for each would take longer than the tests do."""
-    with MongoClient[dict[str, Any]](url) as client:
-        # Otherwise what was deleted is kept for five minutes, and every look has to step over it.
-        client.admin.command("setParameter", 1, minSnapshotHistoryWindowInSeconds=0)
-        database = client.get_default_database()
-        yield database
-        client.drop_database(database.name)
-
-
 @pytest.fixture
 async def bench(_in_a_hurry: None, mongod_rs: ReplicaSet, on_set: Database) -> AsyncIterator[Bench]:
     """On a replica set."""
@@ -147,199 +111,6 @@ async def lone_bench(_in_a_hurry: None, mongod_standalone: Mongod, on_lone: Data
     """On a standalone, where PyMongo does not try any write again."""
     async with bench_at(mongod_standalone, on_lone) as bench:
         yield bench
-
-
-STORED: Final = [measured(f"600{n:03}", pe=1.0 + n) for n in range(110)]
-CHANGED: Final = [replace(row, name="新名") for row in STORED[:5]]
-FRESH: Final = [measured(f"000{n:03}", pe=2.0) for n in range(1, 11)]
-BATCH: Final = [*CHANGED, *FRESH, *STORED[5:10]]
-RECORD: Final = OperationLog(
-    action_type="data_import", action="同步", success=True, timestamp=NOON, run_id="run-1"
-)
-JOURNAL: Final = Journal(
-    events=tuple(RunEvent(at=NOON, event="note", message=f"第{n}句") for n in range(3)),
-    rejects=(a_reject("row-1"), a_reject("row-2")),
-)
-
-
-# --- the operations: what each does, and how one sees from outside that it took place exactly once
-
-
-async def upsert(bench: Bench) -> None:
-    counted = await bench.store.stocks.upsert(BATCH, bench.fence)
-    assert counted.inserted + counted.changed + counted.unchanged == len(BATCH)
-    assert counted.rejects == ()
-
-
-async def upserted(bench: Bench) -> None:
-    assert await bench.store.stocks.marks("run-1") == {"tushare": (len(STORED) + len(FRESH), 0)}
-    rows = bench.stored
-    assert len(rows) == len(STORED) + len(FRESH)
-    assert all(rows[row.code]["name"] == row.name for row in BATCH)
-
-
-async def retire(bench: Bench) -> None:
-    await bench.store.stocks.retire("tushare", gone=["600001"], renumbered=["600002"], fence=bench.fence)
-
-
-async def retired(bench: Bench) -> None:
-    gone = [row["code"] for row in bench.witness.rows() if row["gone_run"]]
-    assert gone == ["600001"]
-    assert len(bench.witness.rows()) == len(STORED) - 1
-
-
-async def absent(bench: Bench) -> None:
-    found = await bench.store.stocks.absent("tushare", ALL_EXCHANGES, frozenset({"600000"}))
-    assert len(found) == len(STORED) - 1
-
-
-async def listed_counts(bench: Bench) -> None:
-    assert sum((await bench.store.stocks.listed_counts("tushare")).values()) == len(STORED)
-
-
-async def marks(bench: Bench) -> None:
-    assert await bench.store.stocks.marks("run-1") == {"tushare": (len(STORED), 0)}
-
-
-async def force(bench: Bench) -> None:
-    await acquire(bench.store, "run-2", force=True, owner="me too")
-
-
-async def forced(bench: Bench) -> None:
-    """One token more, whatever had to be done again, and the old run closed."""
-    (lease,) = bench.witness.everything()["sync_lease"]
-    assert (lease["token"], lease["run_id"]) == (bench.fence.token + 1, "run-2")
-    assert {run["_id"]: run["status"] for run in bench.witness.everything()["sync_runs"]} == {
-        "run-1": "failed",
-        "run-2": "running",
-    }
-
-
-async def advance(bench: Bench) -> None:
-    step = at_step(bench.fence, bench.stats, 2)
-    assert await bench.store.runs.advance(bench.fence, step, JOURNAL, ttl=LONG) is False
-
-
-async def advanced(bench: Bench) -> None:
-    assert tuple(await bench.store.runs.events("run-1")) == JOURNAL.events
-    assert tuple(await bench.store.runs.rejects("run-1")) == JOURNAL.rejects
-    latest = await bench.store.runs.latest(bench.stats.job)
-    assert latest == at_step(bench.fence, bench.stats, 2)
-
-
-async def end(bench: Bench) -> None:
-    await finish(bench.store, bench.fence, bench.stats, journal=JOURNAL)
-
-
-async def ended(bench: Bench) -> None:
-    (run,) = bench.witness.everything()["sync_runs"]
-    assert run["status"] == "success"
-    assert tuple(await bench.store.runs.events("run-1")) == JOURNAL.events
-    (record,) = await bench.store.logs.recent(9)
-    assert record.details["outcome"] == "success"
-    await acquire(bench.store, "run-2")
-
-
-async def log(bench: Bench) -> None:
-    await bench.store.logs.create(replace(RECORD, run_id=None))
-
-
-async def logged(bench: Bench) -> None:
-    assert len(await bench.store.logs.recent(9)) == 2
-
-
-DAYS: Final = (date(2026, 4, 13), date(2026, 4, 17))
-
-
-async def keep(bench: Bench) -> None:
-    await bench.store.calendar.keep(*DAYS, [DAYS[0]])
-
-
-async def kept(bench: Bench) -> None:
-    assert await bench.store.calendar.open_days(*DAYS) == [DAYS[0]]
-    assert len(bench.witness.everything()["trade_calendar"]) == 5
-
-
-async def put(bench: Bench) -> None:
-    await bench.store.health.put(ILL)
-
-
-ILL: Final = SourceHealth(source="tushare", dataset=Dataset.ROE, failures=3)
-
-
-async def is_put(bench: Bench) -> None:
-    assert await bench.store.health.all() == [ILL]
-
-
-async def follow(bench: Bench) -> None:
-    async with aclosing(bench.store.runs.watch()) as changes:  # type: ignore[type-var]
-        assert await anext(changes) == bench.stats
-        waiting = asyncio.ensure_future(anext(changes))
-        try:
-            await asyncio.sleep(0.05)
-            other = await open_mongo(bench.url)
-            await advance(replace(bench, store=other))
-            await other.aclose()
-            assert await waiting == at_step(bench.fence, bench.stats, 2)
-        finally:
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
-
-
-async def look(bench: Bench) -> None:
-    assert await bench.store.runs.latest(bench.stats.job) == bench.stats
-
-
-async def ping(bench: Bench) -> None:
-    await bench.store.ping()
-
-
-async def nothing(bench: Bench) -> None:
-    assert bench
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One method of the store, and the server's command in which the fault is to strike."""
-
-    name: str
-    command: str
-    do: Callable[[Bench], Awaitable[None]]
-    done: Callable[[Bench], Awaitable[None]] = nothing
-
-    def __str__(self) -> str:
-        return f"{self.name}-{self.command}"
-
-
-UPSERT: Final = Operation("upsert", "update", upsert, upserted)
-FORCE: Final = Operation("acquire", "findAndModify", force, forced)
-LOG: Final = Operation("log", "update", log, logged)
-RETIRES: Final = (
-    Operation("retire", "update", retire, retired),
-    Operation("retire", "delete", retire, retired),
-)
-HEALTH: Final = Operation("health", "update", put, is_put)
-OTHER_WRITES: Final = (FORCE, LOG, *RETIRES, Operation("calendar", "update", keep, kept), HEALTH)
-UPSERT_READ: Final = Operation("upsert", "find", upsert, upserted)
-ABSENT_MORE: Final = Operation("absent", "getMore", absent)
-READS: Final = (
-    ABSENT_MORE,
-    Operation("absent", "find", absent),
-    Operation("listed_counts", "find", listed_counts),
-)
-"""All these are tried again by the store itself."""
-
-ADVANCE: Final = Operation("advance", "findAndModify", advance, advanced)
-STEPS: Final = (
-    Operation("advance", "insert", advance, advanced),
-    Operation("advance", "update", advance, advanced),
-    Operation("finish", "insert", end, ended),
-    Operation("finish", "update", end, ended),
-)
-LOOK: Final = Operation("latest", "find", look)
-LOOKS: Final = (LOOK, Operation("ping", "find", ping), Operation("marks", "aggregate", marks))
-FOLLOW: Final = Operation("watch", "getMore", follow)
-"""These are not, because the next step or look comes at once."""
 
 
 # --- the faults
@@ -459,20 +230,22 @@ def cases(
 
 TABLE: Final = [
     *cases(DRIVER, (UPSERT, ADVANCE), Ends.WELL, 3),
-    *cases([NOT_PRIMARY], (UPSERT_READ, *OTHER_WRITES, *READS, *STEPS, *LOOKS, FOLLOW), Ends.WELL, 3),
+    *cases([NOT_PRIMARY], (UPSERT_READ, FORCE, *OTHER_WRITES, *READS, *STEPS, *LOOKS, FOLLOW), Ends.WELL, 3),
     *cases(SHUTDOWN, [UPSERT], Ends.WELL, 1),
     *cases([SHUTDOWN[0]], [ADVANCE], Ends.WELL, 1),
     *cases([CLOSED], (UPSERT, UPSERT_READ, ADVANCE, FORCE, FOLLOW), Ends.WELL, 1),
     *cases(PASSING, (UPSERT, UPSERT_READ), Ends.WELL, 3),
     *cases([CONFLICT], (*OTHER_WRITES, *READS), Ends.WELL, 3),
+    *cases([once(CONFLICT), once(WTIMEOUT)], [FORCE], Ends.WELL, 1),
+    *cases([forever(CONFLICT), forever(WTIMEOUT)], [FORCE], Ends.UNAVAILABLE),
     *cases(CURSOR_GONE, [ABSENT_MORE], Ends.WELL, 3),
     *cases(map(once, PASSING), [ADVANCE], Ends.UNAVAILABLE, 1),
     *cases([once(CONFLICT)], (*STEPS, *LOOKS, FOLLOW), Ends.UNAVAILABLE, 1),
-    *cases([forever(CONFLICT)], (UPSERT, UPSERT_READ, FORCE, *RETIRES, ABSENT_MORE), Ends.UNAVAILABLE, TRIES),
+    *cases([forever(CONFLICT)], (UPSERT, UPSERT_READ, *RETIRES, ABSENT_MORE), Ends.UNAVAILABLE, TRIES),
     *cases([forever(NOT_PRIMARY)], (UPSERT, ADVANCE), Ends.UNAVAILABLE),
     *cases([WTIMEOUT], (UPSERT, *OTHER_WRITES), Ends.WELL),
     *cases([TOO_FEW, SHUTDOWN_WHILE_WAITING], [UPSERT], Ends.WELL),
-    *cases([forever(WTIMEOUT)], (UPSERT, FORCE, *RETIRES, HEALTH, ADVANCE, *STEPS), Ends.UNAVAILABLE),
+    *cases([forever(WTIMEOUT)], (UPSERT, *RETIRES, HEALTH, ADVANCE, *STEPS), Ends.UNAVAILABLE),
     *cases([SILENCE], (UPSERT, UPSERT_READ, FORCE), Ends.WELL, 1),
     *cases([forever(SILENCE)], [UPSERT], Ends.UNAVAILABLE, TRIES),
     *cases([LONG_SILENCE], [ADVANCE], Ends.UNAVAILABLE),
@@ -484,10 +257,9 @@ TABLE: Final = [
 ]
 
 LONE_TABLE: Final = [
-    *cases([CLOSED], (UPSERT, FORCE, LOG), Ends.WELL, 1),
     *cases([CONFLICT], [UPSERT], Ends.WELL, 3),
-    *cases([once(NOT_PRIMARY), SHUTDOWN[0]], [UPSERT], Ends.WELL, 1),
-    *cases([CLOSED], (ADVANCE, *STEPS[2:]), Ends.UNAVAILABLE, 1),
+    *cases([once(NOT_PRIMARY), SHUTDOWN[0], CLOSED], [UPSERT], Ends.WELL, 1),
+    *cases([CLOSED], [ADVANCE], Ends.UNAVAILABLE, 1),
 ]
 
 
@@ -508,6 +280,7 @@ async def try_out(bench: Bench, case: Case) -> None:
         await ends_as(case.ends, case.operation.do(bench))
     assert struck() == case.strikes or (case.strikes is None and struck() > 0)
     if case.ends is not Ends.WELL and case.operation is not FOLLOW:
+        bench.again = True
         await ends_as(Ends.WELL, case.operation.do(bench))
     await case.operation.done(bench)
 
@@ -559,7 +332,6 @@ POISONS: Final = (
     Poison("no-bson", (poisoned(field_sources={"pe": {1}}),), "encode"),
     Poison("16-mb", (OVER_16_MB,), "16777216"),
     Poison("50-mb", (poisoned(name="a" * (50 * MB)),), "too large"),
-    Poison("two-that-are-too-large-together", (OVER_16_MB, replace(OVER_16_MB, code="600904"))),
     Poison("all-at-once", (NUL, HUGE_NUMBER, SURROGATE, OVER_16_MB)),
     Poison("of-stored-rows", (replace(HUGE_NUMBER, code="600100"), replace(SURROGATE, code="600101"))),
 )
@@ -641,7 +413,7 @@ async def test_a_row_that_a_validator_refuses_is_rejected_by_name(bench: Bench) 
     assert "validation" in reject.reason
 
 
-@pytest.mark.parametrize("fault", [WTIMEOUT, CONFLICT, NOT_PRIMARY, once(SILENCE), CLOSED], ids=str)
+@pytest.mark.parametrize("fault", [WTIMEOUT, CONFLICT, NOT_PRIMARY, CLOSED], ids=str)
 async def test_a_refused_row_stays_alone_where_the_command_fails_in_passing_too(
     bench: Bench, fault: Fault
 ) -> None:
@@ -651,8 +423,16 @@ async def test_a_refused_row_stays_alone_where_the_command_fails_in_passing_too(
     assert struck() > 0
 
 
-@pytest.mark.parametrize("fault", [forever(WTIMEOUT), forever(CONFLICT), DISK_FULL], ids=str)
-@pytest.mark.parametrize("bad", [TWIN, HUGE_NUMBER, OVER_16_MB], ids=["duplicate", "2**70", "16-mb"])
+@pytest.mark.parametrize(
+    ("fault", "bad"),
+    [
+        (forever(WTIMEOUT), TWIN),
+        (forever(CONFLICT), HUGE_NUMBER),
+        (DISK_FULL, TWIN),
+        (DISK_FULL, HUGE_NUMBER),
+    ],
+    ids=str,
+)
 async def test_no_row_is_rejected_for_what_the_database_does(
     bench: Bench, fault: Fault, bad: StockBasic
 ) -> None:
@@ -674,13 +454,16 @@ async def test_a_database_that_refuses_row_by_row_is_no_matter_of_the_rows(bench
 
 @asynccontextmanager
 async def usurper(bench: Bench) -> AsyncIterator[tuple[MongoStore, Fence]]:
-    async with quick_store(bench.url) as store:
+    async with opened(bench.url) as store:
         fence, _ = await acquire(store, "run-2", force=True, owner="other")
         yield store, fence
 
 
-@pytest.mark.parametrize("fault", [CLOSED, NOT_PRIMARY], ids=str)
-@pytest.mark.parametrize("operation", [UPSERT, RETIRES[0], STEPS[3], ADVANCE], ids=str)
+@pytest.mark.parametrize(
+    ("fault", "operation"),
+    [(CLOSED, UPSERT), *((NOT_PRIMARY, operation) for operation in (UPSERT, RETIRES[0], STEPS[3], ADVANCE))],
+    ids=str,
+)
 async def test_a_displaced_owner_is_told_so_whatever_else_goes_wrong(
     bench: Bench, fault: Fault, operation: Operation
 ) -> None:
@@ -775,27 +558,27 @@ def test_what_lasts_is_not_tried_again(number: int) -> None:
     assert not is_transient(pymongo_errors.BulkWriteError(refused))
 
 
-@pytest.mark.parametrize(
-    "operation", [UPSERT, *OTHER_WRITES, *READS, ADVANCE, *STEPS, *LOOKS, FOLLOW], ids=str
-)
-async def test_a_closed_store_says_that_it_is_closed(bench: Bench, operation: Operation) -> None:
+async def test_a_closed_store_says_that_it_is_closed(bench: Bench) -> None:
+    """That will not pass, so nothing is tried again."""
     await bench.store.aclose()
     began = asyncio.get_running_loop().time()
-    await ends_as(Ends.UNAVAILABLE, operation.do(bench))
-    assert asyncio.get_running_loop().time() - began < 2, "that will not pass, so nothing is tried again"
+    for operation in (UPSERT, *OTHER_WRITES, *READS, ADVANCE, *STEPS, *LOOKS, FOLLOW):
+        await ends_as(Ends.UNAVAILABLE, operation.do(bench))
+    assert asyncio.get_running_loop().time() - began < 2
 
 
 async def test_who_finds_no_free_connection_in_time_is_told_that_the_database_is_busy(
     bench: Bench, on_set: Database
 ) -> None:
-    blocked = Fault("blocked", {"blockConnection": True, "blockTimeMS": 1000}, "alwaysOn")
+    blocked = Fault("blocked", {"blockConnection": True, "blockTimeMS": 300})
     store = await open_mongo(f"{bench.server.url(on_set.name)}&maxPoolSize=1&waitQueueTimeoutMS=50")
     with blocked.on(bench, "find"):
-        looks = [asyncio.create_task(store.runs.latest(bench.stats.job)) for _ in range(4)]
-        ends = await asyncio.gather(*looks, return_exceptions=True)
-    assert {type(each) for each in ends} <= {SyncStats, StoreUnavailable}
-    assert StoreUnavailable in {type(each) for each in ends}
-    assert await store.runs.latest(bench.stats.job) == bench.stats
+        ends = await asyncio.gather(*(store.ping() for _ in range(4)), return_exceptions=True)
+    refused = [each for each in ends if each is not None]
+    assert {type(each) for each in refused} == {StoreUnavailable}
+    causes = {type(each.__cause__) for each in refused}
+    assert pymongo_errors.WaitQueueTimeoutError in causes
+    await store.ping()
     await store.aclose()
 
 

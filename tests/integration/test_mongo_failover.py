@@ -32,6 +32,9 @@ from stocksync.sync import engine
 from support import SMALL, record, running_app
 
 Document = dict[str, Any]
+
+# PyMongo leaves the socket of a connection that is being made when its client is closed to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 Disturb = Callable[[ReplicaSet], Awaitable[None]]
 
 PATIENCE: Final = 90.0
@@ -235,15 +238,41 @@ async def test_nothing_acknowledged_is_lost_or_counted_wrong(
             rows = await asyncio.to_thread(as_stored, url)
             lost += len(ledger.lost({row["code"]: int(row["pe"]) for row in rows}))
             off += miscounted(ledger, rows, f"run-{n}")
-            assert (await store.stocks.marks(f"run-{n}"))["tushare"] == (
-                ledger.counted.inserted, ledger.counted.changed,
-            )  # fmt: skip
+            marks = (await store.stocks.marks(f"run-{n}")).get("tushare")
+            off += marks != (ledger.counted.inserted, ledger.counted.changed)
             silences.setdefault(disturb.__name__, []).append(ledger.longest_silence())
     took = ", ".join(f"{name} {median(times):.1f} s" for name, times in silences.items())
     print(f"no acknowledged row lost, failover: {played} rounds, {lost} violations; {took} without an answer")
     print(f"counts exact, failover: {played} rounds, {off} violations")
     assert ledger.counted.unchanged > 0
     assert (lost, off) == (0, 0)
+
+
+async def test_what_the_primary_alone_has_is_not_called_unchanged(trio: ReplicaSet, url: str) -> None:
+    """A run that was killed left it there, and a failover takes it back."""
+    old, new = a_row("600519", 1), a_row("600519", 2)
+    async with asyncio.timeout(PATIENCE), opened(url) as store:
+        fence, stats = await acquire(store)
+        await store.stocks.upsert([old], fence)
+        await asyncio.to_thread(trio.stop_replication)
+        await asyncio.to_thread(set_by_the_primary_alone, url, new)
+        upserting = asyncio.create_task(store.stocks.upsert([new], fence))
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(trio.kill_primary)
+        await asyncio.to_thread(trio.start_replication)
+        counted = await upserting
+        assert (counted.changed, counted.unchanged) == (1, 0)
+        assert [row["pe"] for row in await asyncio.to_thread(as_stored, url)] == [2.0]
+        await finish(store, fence, stats)
+
+
+def set_by_the_primary_alone(url: str, row: StockBasic) -> None:
+    with MongoClient[Document](url) as client:
+        stocks = client.get_default_database().get_collection(
+            "stock_basic_info", write_concern=WriteConcern(1)
+        )
+        changed = {"pe": row.figures["pe"]}
+        assert stocks.update_one({"code": row.code}, {"$set": changed}).modified_count == 1
 
 
 # --- a sync survives
@@ -273,7 +302,7 @@ async def events_of(app: App, run: SyncStats) -> list[str]:
 @pytest.fixture
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a small market takes long enough to be disturbed."""
-    monkeypatch.setattr(engine, "BATCH", 10)
+    monkeypatch.setattr(engine, "BATCH", 20)
 
 
 @pytest.fixture
@@ -405,7 +434,7 @@ async def test_who_follows_is_up_to_date_and_says_so_where_he_cannot_be(
         lost_at = datetime.now(UTC)
         await reached(follower, lambda stats: stats.stale_since is not None)
         since = board.get().stale_since
-        await asyncio.sleep(2)
+        await asyncio.sleep(1)
         assert board.get().stale_since == since
         for member in trio.members:
             member.resume()
@@ -426,7 +455,7 @@ async def test_who_follows_is_up_to_date_and_says_so_where_he_cannot_be(
 async def test_of_many_that_race_during_stepdowns_one_gets_the_slot(
     trio: ReplicaSet, url: str, rounds: int | None
 ) -> None:
-    played, doubles, tokens, times = rounds or 3, 0, list[int](), list[float]()
+    played, doubles, tokens, times = rounds or 2, 0, list[int](), list[float]()
     dice = random.Random(20260415)
     stores = [await open_store(url) for _ in range(RACERS)]
     try:

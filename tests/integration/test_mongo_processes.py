@@ -102,6 +102,7 @@ class Sampling:
 
     stored: list[tuple[float, int]] = field(default_factory=list)
     served: list[tuple[float, int]] = field(default_factory=list)
+    over: bool = False
 
     def lags(self) -> list[float]:
         """For each answer, for how long the store had had something newer when it was asked for."""
@@ -112,7 +113,7 @@ class Sampling:
         return max(0.0, asked - next(newer, asked))
 
     async def look_at(self, store: Store) -> None:
-        while True:
+        while not self.over:
             known = [await store.runs.latest(job) for job in Job]
             revision = max((stats.revision for stats in known if stats is not None), default=0)
             self.stored.append((time.monotonic(), revision))
@@ -121,7 +122,7 @@ class Sampling:
     async def ask(self, worker: httpx.AsyncClient) -> None:
         """Ask one worker, until it dies."""
         with suppress(httpx.TransportError):
-            while True:
+            while not self.over:
                 asked = time.monotonic()
                 answer = await worker.get(STATUS)
                 self.served.append((asked, answer.json()["data"]["revision"]))
@@ -136,14 +137,13 @@ async def sampled(store: Store, servers: Sequence[ServerProcess]) -> AsyncIterat
         assert len(clients) == 2 * len(servers)
         for client in clients:
             stack.push_async_callback(client.aclose)
-        tasks = [asyncio.create_task(sampling.ask(client)) for client in clients]
-        tasks.append(asyncio.create_task(sampling.look_at(store)))
+        looks = [*(sampling.ask(client) for client in clients), sampling.look_at(store)]
+        tasks = [asyncio.create_task(look) for look in looks]
         try:
             yield sampling
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            sampling.over = True
+            await asyncio.gather(*tasks)
 
 
 # --- one run, one truth, and an owner that dies

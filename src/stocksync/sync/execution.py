@@ -18,6 +18,8 @@ from stocksync.sync.tracker import PATIENCE_SECONDS, TICK_SECONDS, RunTracker
 _HURRY_SECONDS: Final = 2.0
 """What is left for storing the end of a run once the process is to stop."""
 
+_CANCEL_SECONDS: Final = 1.0
+
 _UNCERTAIN: Final = frozenset({Reason.STORE_UNAVAILABLE, Reason.CANCELLED})
 """A batch may have landed whose answer was lost."""
 
@@ -81,11 +83,12 @@ class RunExecution:
 
     async def _wind_down(self, work: asyncio.Task[SyncStats], pulse: asyncio.Task[None]) -> None:
         """End both; a batch that is under way is waited for, and until then the heart must go on beating."""
-        work.cancel()
         if pulse.done():
             pulse = asyncio.create_task(self.track.beat())
-        await asyncio.wait({work})
-        pulse.cancel()
+        for task in (work, pulse):
+            while not task.done():  # again and again: asyncio.wait_for of Python 3.11 may swallow one
+                task.cancel()
+                await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
         await asyncio.gather(work, pulse, return_exceptions=True)
 
     def _failed(self, reason: Reason, message: str) -> SyncStats:

@@ -57,7 +57,7 @@ async def latest(connection: Connection, job: Job) -> SyncStats | None:
 
 
 def _begun(slot: Document) -> Iterator[SyncStats]:
-    """The run that has the slot, as it began: between taking it and storing its first step it is a run too."""
+    """The run that has the slot, as it began: it is one also before its first step is stored."""
     revision = Fence(token=slot["token"], owner="", run_id="").first_revision
     with suppress(StoreInvalid):  # another version's run is shown when it is stored
         yield replace(load(slot["run"]), revision=revision)
