@@ -549,13 +549,26 @@ def test_every_error_of_bson_becomes_one_of_ours(error: Exception) -> None:
     assert not is_transient(error)
 
 
-@pytest.mark.parametrize(
-    "number", [2, 9, 11, 13, 18, 20, 26, 59, 66, 72, 79, 85, 86, 121, 146, 166, 8000, 10334, 11000, 14031]
-)
+def refused_with(number: int) -> list[pymongo_errors.PyMongoError]:
+    """A whole command, and one of its operations, refused with this code."""
+    errors = [{"index": 0, "code": 11000, "errmsg": "no"}, {"index": 1, "code": number, "errmsg": "no"}]
+    return [
+        pymongo_errors.OperationFailure("no", number),
+        pymongo_errors.BulkWriteError({"writeErrors": errors, "writeConcernErrors": []}),
+    ]
+
+
+LASTING: Final = (2, 9, 11, 13, 18, 20, 26, 59, 66, 72, 79, 85, 86, 121, 146, 166, 8000, 10334, 11000, 14031)
+
+
+@pytest.mark.parametrize("number", LASTING)
 def test_what_lasts_is_not_tried_again(number: int) -> None:
-    refused = {"writeErrors": [{"index": 0, "code": number, "errmsg": "no"}], "writeConcernErrors": []}
-    assert not is_transient(pymongo_errors.OperationFailure("no", number))
-    assert not is_transient(pymongo_errors.BulkWriteError(refused))
+    assert not any(is_transient(error) for error in refused_with(number))
+
+
+@pytest.mark.parametrize("number", [6, 50, 64, 91, 112, 189, 262, 365, 10107, 11600, 11601, 11602, 13436])
+def test_what_passes_is_tried_again_whether_all_or_one_was_refused(number: int) -> None:
+    assert all(is_transient(error) for error in refused_with(number))
 
 
 async def test_a_closed_store_says_that_it_is_closed(bench: Bench) -> None:
@@ -570,8 +583,9 @@ async def test_a_closed_store_says_that_it_is_closed(bench: Bench) -> None:
 async def test_who_finds_no_free_connection_in_time_is_told_that_the_database_is_busy(
     bench: Bench, on_set: Database
 ) -> None:
-    blocked = Fault("blocked", {"blockConnection": True, "blockTimeMS": 300})
-    store = await open_mongo(f"{bench.server.url(on_set.name)}&maxPoolSize=1&waitQueueTimeoutMS=50")
+    busy = {"blockConnection": True, "blockTimeMS": round(CONTROL_SECONDS * 800)}
+    blocked = Fault("blocked", busy, "alwaysOn")
+    store = await open_mongo(f"{bench.server.url(on_set.name)}&maxPoolSize=1")
     with blocked.on(bench, "find"):
         ends = await asyncio.gather(*(store.ping() for _ in range(4)), return_exceptions=True)
     refused = [each for each in ends if each is not None]

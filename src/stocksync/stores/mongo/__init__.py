@@ -1,7 +1,6 @@
 """The MongoDB store: a replica set (or a sharded cluster) for many hosts, or a standalone for one."""
 
 import asyncio
-import contextlib
 import logging
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from stocksync.stores.mongo.calendar import MongoCalendarStore
 from stocksync.stores.mongo.connection import (
     BACKOFF_SECONDS,
     CONTROL_SECONDS,
+    FAREWELL_SECONDS,
     Connection,
     reaching,
     translating,
@@ -43,9 +43,9 @@ class MongoStore:
 
     async def aclose(self) -> None:
         """Let go of the server. Indexes that are being built go on being built there."""
-        self.indexing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.indexing
+        while not self.indexing.done():  # again and again: asyncio.wait_for of Python 3.11 may swallow one
+            self.indexing.cancel()
+            await asyncio.wait([self.indexing], timeout=FAREWELL_SECONDS)
         await self.connection.aclose()
 
 

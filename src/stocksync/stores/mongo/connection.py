@@ -46,6 +46,9 @@ BACKOFF_SECONDS: Final = 2.0
 """Before the first retry; before the next ones its square and its cube."""
 
 _CONNECT_SECONDS: Final = 3.0
+_SILENCE_SECONDS: Final = 20.0
+"""For an answer to what has no deadline of its own: the look for a change, the making of an index."""
+
 _LOOK_SECONDS: Final = 1.0
 """How often each member is asked how it is; by itself it tells when that changes, unless it fell silent.
 
@@ -133,7 +136,7 @@ def new_client(url: str) -> AsyncMongoClient[dict[str, Any]]:
             retryReads=True,
             heartbeatFrequencyMS=round(_LOOK_SECONDS * 1000),
             connectTimeoutMS=round(_CONNECT_SECONDS * 1000),
-            socketTimeoutMS=round(OPERATION_SECONDS * 1000),  # for what has no deadline of its own
+            socketTimeoutMS=round(_SILENCE_SECONDS * 1000),
         )
     except (PyMongoError, ValueError) as exc:
         # What PyMongo quotes may be a piece of a password that was not escaped.

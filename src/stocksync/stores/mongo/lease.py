@@ -31,6 +31,8 @@ _LEFT_BEHIND_MS: Final = 3000
 
 _EXPIRED: Final[Mapping[str, Any]] = {"$lte": ["$expires", "$$NOW"]}
 _HELD: Final[Mapping[str, Any]] = {"$ne": ["$run_id", None]}
+_LEAST_SECONDS: Final = 1.0
+
 _AFTER: Final = ReturnDocument.AFTER
 _UNCERTAIN: Final = frozenset({Reason.STORE_UNAVAILABLE, Reason.CANCELLED})
 """Whoever ends like this may have left a command on its way to the database."""
@@ -92,7 +94,7 @@ class Lease:
             )
 
         # No try may come so late that the run could have been closed as dead since the first one.
-        seconds = min(OPERATION_SECONDS, ttl.total_seconds() / 2)
+        seconds = max(_LEAST_SECONDS, min(OPERATION_SECONDS, ttl.total_seconds() / 2))
         with reaching(seconds):
             found = await replace(self._connection.retry, within=seconds)(attempt)
         if found is None:
