@@ -21,13 +21,17 @@ from stocksync.stores import open_store
 
 LONG = timedelta(minutes=5)
 
-async def main(url, me):
-    store = await open_store(url)
-    print("ready", flush=True)
-    held = None
+async def main(me):
+    store = held = None
     while line := await asyncio.to_thread(sys.stdin.readline):
         order, _, rest = line.strip().partition(" ")
-        if order == "race":
+        if order == "open":
+            store = await open_store(rest)
+            print("ready", flush=True)
+        elif order == "close":
+            await store.aclose()
+            print("closed", flush=True)
+        elif order == "race":
             number, at, force = rest.split()
             time.sleep(max(0.0, float(at) - time.monotonic()))
             job = Job.MULTI if (int(number) + me) % 2 else Job.SINGLE
@@ -61,9 +65,8 @@ async def main(url, me):
             )
             await asyncio.sleep(0.003)
             print("dead", flush=True)
-    await store.aclose()
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+asyncio.run(main(int(sys.argv[1])))
 """
 
 WRITER: Final = """
@@ -117,7 +120,7 @@ from stocksync.errors import LeaseLost
 from stocksync.ports import Journal
 from stocksync.stores import open_store
 
-BATCH = 100
+BATCH = 200
 
 async def own(store, number, ttl, codes):
     run = begin(job=Job.MULTI, run_id=f"old-{number}", trigger=Trigger.CLI, started_at=datetime.now(UTC))
@@ -133,10 +136,10 @@ async def write_for_ever(store, fence, run, ttl, codes):
     listed = {"tushare": SourceCount(total=len(codes))}
     run, step = replace(run, total=len(codes), source_stats=listed), 1
     while True:
+        step += 1
+        await store.runs.advance(fence, replace(run, revision=fence.revision(step)), Journal(), ttl=ttl)
         random.shuffle(codes)
         for start in range(0, len(codes), BATCH):
-            step += 1
-            await store.runs.advance(fence, replace(run, revision=fence.revision(step)), Journal(), ttl=ttl)
             await store.stocks.upsert([a_row(code, step) for code in codes[start:start + BATCH]], fence)
 
 def a_row(code, step):

@@ -28,7 +28,11 @@ class ServerProcess:
     """A `stocksync serve` of its own process group."""
 
     process: subprocess.Popen[bytes]
-    url: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def stop(self) -> int:
         """Ask it to end, as a supervisor does, and tell its exit code."""
@@ -61,7 +65,7 @@ def server(store: Path | str, environment: Mapping[str, str], *options: str) -> 
         start_new_session=True,
         stdout=subprocess.DEVNULL,
     )
-    running = ServerProcess(process, f"http://127.0.0.1:{port}")
+    running = ServerProcess(process, port)
     try:
         await_ready(running)
         yield running
@@ -89,9 +93,10 @@ async def client_of_each_worker(running: ServerProcess) -> list[httpx.AsyncClien
     while len(found) < len(workers):
         client = httpx.AsyncClient(base_url=running.url, timeout=10)
         answer = await client.get("/livez")
-        local_port = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
-        worker = next(pid for pid in workers if _socket_towards(local_port) in _sockets(pid))
-        if found.setdefault(worker, client) is not client:
+        its_port = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
+        socket_name = _socket_between(running.port, its_port)
+        worker = next((pid for pid in workers if socket_name in _sockets(pid)), "")
+        if not worker or found.setdefault(worker, client) is not client:
             await client.aclose()
     return list(found.values())
 
@@ -100,11 +105,11 @@ def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
-def _socket_towards(client_port: int) -> str:
+def _socket_between(server_port: int, client_port: int) -> str:
     """The server's end of a loopback connection, as /proc names it."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    ends = (line.split() for line in lines)
-    return next(end[9] for end in ends if int(end[2].rpartition(":")[2], 16) == client_port)
+    ports = [f":{server_port:04X}", f":{client_port:04X}"]
+    ends = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return next((end[9] for end in ends if [end[1][-5:], end[2][-5:]] == ports), "")
 
 
 def _sockets(pid: str) -> set[str]:

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,14 +18,15 @@ from integration.children import PATIENCE, WRITER, child
 from integration.servers import ServerProcess, server
 from integration.test_store_races import BLOCK_ROWS, BLOCKS, await_more, check_nothing_lost
 from mongod_process import Mongod
-from stocksync.simulator import SimulatorOptions, open_simulator
+from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
 
 RUN: Final = "/api/sync/stock_basics/run"
 STATUS: Final = "/api/sync/status"
 SIZE: Final = 600
 SOON: Final = 10.0
-FULL_SECONDS: Final = 6.0
-"""Longer than the upstreams take to answer at their realistic pace."""
+CALL_SECONDS: Final = 1.0
+FULL_SECONDS: Final = 3.0
+"""Longer than a call that is never answered: the disk is full before the run has anything to write."""
 
 BATCH: Final = 1000
 MEGABYTE: Final = 2**20
@@ -109,18 +110,18 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Disk]:
 async def test_a_full_disk_fails_the_run_in_plain_words_and_the_same_server_goes_on_when_there_is_room(
     tmp_path: Path,
 ) -> None:
-    options = SimulatorOptions(size=SIZE, pace="realistic")
     with small_disk(tmp_path / "disk", 16) as disk:
         store = disk.folder / "stocks.db"
-        async with open_simulator(options) as simulator:
-            await asyncio.to_thread(fill_up_and_make_room, disk, store, simulator.settings)
+        async with open_simulator(SimulatorOptions(size=SIZE)) as simulator:
+            await asyncio.to_thread(fill_up_and_make_room, disk, store, simulator)
 
 
-def fill_up_and_make_room(disk: Disk, store: Path, environment: Mapping[str, str]) -> None:
-    with server(store, environment) as running:
+def fill_up_and_make_room(disk: Disk, store: Path, simulator: Simulator) -> None:
+    with server(store, {**simulator.settings, "STOCKSYNC_CALL_TIMEOUT": str(CALL_SECONDS)}) as running:
         assert synced(running)["status"] == "success"
         age_all_rows(store)
         before = rows_in(store)
+        simulator.faults.set("tushare.daily_basic", "hang")
         started = httpx.post(f"{running.url}{RUN}", timeout=10)
         assert started.status_code == 202
         shrink_log(store)
@@ -128,6 +129,7 @@ def fill_up_and_make_room(disk: Disk, store: Path, environment: Mapping[str, str
         time.sleep(FULL_SECONDS)
         assert httpx.get(f"{running.url}{STATUS}", timeout=5).status_code == 200
         assert rows_in(store) == before, "no batch landed in part"
+        simulator.faults.clear()
         disk.make_room()
         room_at = time.monotonic()
         ended = end_of(running, started.json()["data"]["run_id"])

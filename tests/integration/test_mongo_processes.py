@@ -237,11 +237,11 @@ async def test_clients_that_force_together_all_get_their_run_and_one_of_them_goe
     mongo: MongoServers, simulator: Simulator
 ) -> None:
     url = mongo.replica_set()
-    async with two_servers(url, simulator.settings) as servers, opened(url) as store:
-        answers = await ask_together(servers, FORCERS, "?force=true")
+    async with running(url, simulator.settings, "--workers", "2") as process, opened(url) as store:
+        answers = await ask_together([process], FORCERS, "?force=true")
         assert {answer.code for answer in answers} == {202}
         assert len({answer.run_id for answer in answers}) == FORCERS
-        await status_when(servers[0], 30, status="success")
+        await status_when(process, 30, status="success")
         ends = [(run.status, run.reason) for run in await store.runs.history(limit=2 * FORCERS)]
         assert ends.count((SyncStatus.FAILED, Reason.SUPERSEDED)) == FORCERS - 1
         assert ends.count((SyncStatus.SUCCESS, None)) == 1
@@ -298,11 +298,10 @@ async def seconds_until_nothing_runs(survivor: App, limit: float) -> float:
 # --- told to stop
 
 
-@pytest.mark.parametrize("kind", ["mongodb", "mongodb-standalone"])
 async def test_a_server_that_is_told_to_stop_ends_its_run_and_its_long_polls_at_once(
-    kind: str, tmp_path: Path, mongo: MongoServers
+    mongo: MongoServers,
 ) -> None:
-    url = KINDS[kind].new_url(tmp_path, mongo)
+    url = mongo.replica_set()
     async with open_simulator(SimulatorOptions(pace="realistic")) as simulator, opened(url) as store:
         async with running(url, simulator.settings) as process:
             run_id, polls = await begin_with_long_polls(process)
@@ -312,7 +311,7 @@ async def test_a_server_that_is_told_to_stop_ends_its_run_and_its_long_polls_at_
         assert ended is not None
         assert (ended.status, ended.reason) == (SyncStatus.FAILED, Reason.CANCELLED)
         assert await store.runs.overdue() is None
-    print(f"stopped {took:.2f} s after SIGTERM, {kind}")
+    print(f"stopped {took:.2f} s after SIGTERM")
     assert codes == [200] * POLLERS
     assert took < 5
 

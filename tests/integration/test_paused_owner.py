@@ -6,8 +6,8 @@ import random
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,8 @@ from stocksync.errors import RunInProgress
 from stocksync.ports import Store, UpsertCount
 from stocksync.stores import open_store
 
-ROUNDS: Final = 3
+MONGO_KINDS: Final = [kind for kind in sorted(KINDS) if kind.startswith("mongodb")]
+ROUNDS: Final = 2
 BATCH: Final = 100
 CODES: Final = tuple(f"600{n:03}" for n in range(800))
 SHORT: Final = timedelta(seconds=0.2)
@@ -118,7 +119,7 @@ async def test_who_ended_his_run_himself_takes_nothing_back(store: Store) -> Non
     assert await store.stocks.count() == len(BEFORE)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in sorted(KINDS) if kind.startswith("mongodb")])
+@pytest.mark.parametrize("kind", MONGO_KINDS)
 @pytest.mark.usefixtures("kind")
 async def test_a_row_that_was_inserted_too_late_does_not_exist_for_the_next_owner(
     url: str, store: Store
@@ -129,14 +130,8 @@ async def test_a_row_that_was_inserted_too_late_does_not_exist_for_the_next_owne
     await store.runs.advance(old, at_step(old, stats, 2, total=9, source_stats=listed), NOTHING, ttl=LONG)
     rightful, late, other = AGREED[:3]
     await store.stocks.upsert([rightful], old)
-    seal = store.stocks.seal  # type: ignore[attr-defined]
-
-    async def seal_all_but_two(token: int) -> None:
-        await seal(token)
-        insert_too_late(url, rightful.code, late.code, other.code)
-
-    store.stocks.seal = seal_all_but_two  # type: ignore[attr-defined]
-    new, _ = await acquire(store, "new", force=True)
+    with sealing(store, then=lambda: insert_too_late(url, rightful.code, late.code, other.code)):
+        new, _ = await acquire(store, "new", force=True)
     ended = await store.runs.get("old")
     assert ended is not None
     assert ended.inserted == 1
@@ -147,6 +142,44 @@ async def test_a_row_that_was_inserted_too_late_does_not_exist_for_the_next_owne
     assert await store.stocks.get(late.code, "tushare") == late
     assert await store.stocks.get(other.code, "tushare") == wanted
     assert await store.stocks.marks("new") == {"tushare": (2, 0)}
+
+
+@pytest.mark.parametrize("kind", MONGO_KINDS)
+@pytest.mark.usefixtures("kind")
+async def test_who_takes_back_waits_until_his_late_rows_can_be_told_from_the_good_ones(
+    url: str, store: Store
+) -> None:
+    old, _ = await acquire(store, "old")
+    rightful, late = AGREED[:2]
+    await store.stocks.upsert([rightful], old)
+    go_on = asyncio.Event()
+    with sealing(store, after=go_on, then=lambda: insert_too_late(url, rightful.code, late.code)):
+        taking_over = asyncio.create_task(acquire(store, "new", force=True))
+        await asyncio.sleep(0.2)
+        taking_back = asyncio.create_task(store.stocks.retract(old))
+        await asyncio.sleep(0.5)
+        assert not taking_back.done()
+        go_on.set()
+        await asyncio.gather(taking_over, taking_back)
+    assert await store.stocks.get(rightful.code, "tushare") == rightful
+    assert await store.stocks.get(late.code, "tushare") is None
+
+
+@contextmanager
+def sealing(store: Store, *, after: asyncio.Event | None = None, then: Callable[[], None]) -> Iterator[None]:
+    """Let the rows be sealed only after something, and let something happen at once when they are."""
+    stocks: Any = store.stocks
+    seal = stocks.seal
+
+    async def seal_between(token: int) -> None:
+        if after is not None:
+            await after.wait()
+        await seal(token)
+        then()
+
+    stocks.seal = seal_between
+    yield
+    stocks.seal = seal
 
 
 def insert_too_late(url: str, rightful: str, *codes: str) -> None:

@@ -51,6 +51,9 @@ async def orphan(simulator: Simulator, store: Path, environment: Mapping[str, st
     owner = await asyncio.to_thread(manager.__enter__)
     async with httpx.AsyncClient(base_url=owner.url, timeout=10) as http:
         run_id: str = (await http.post(f"{RUN}{query}")).json()["data"]["run_id"]
+        # Past its start, because the record of the trigger is the first thing that a run does.
+        while (await http.get("/api/sync/status")).json()["data"]["phase"] == "starting":  # noqa: ASYNC110 - polled
+            await asyncio.sleep(0.05)
     await asyncio.to_thread(owner.kill)
     manager.__exit__(None, None, None)
     simulator.faults.clear()

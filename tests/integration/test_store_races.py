@@ -1,5 +1,6 @@
 """What only real processes can show: one owner among many that ask together, and nothing lost to kill -9."""
 
+import asyncio
 import random
 import sqlite3
 import time
@@ -18,14 +19,14 @@ from integration.children import PATIENCE, RACER, WRITER, Child, child, race
 from mongod import MongoServers, standalone
 from mongod_process import Mongod
 from stocksync.domain.status import Job, Reason, SyncStatus, broken_invariants
-from stocksync.errors import StoreUnavailable
+from stocksync.errors import RunInProgress, StoreUnavailable
 from stocksync.ports import Store
 from stocksync.stores import open_store
 
 RACERS: Final = 8
-ROUNDS: Final = 24
+ROUNDS: Final = 20
 FORCED_ROUNDS: Final = 3
-KILLS: Final = 5
+KILLS: Final = 4
 SERVER_KILLS: Final = 2
 BLOCKS: Final = 20
 BLOCK_ROWS: Final = 40
@@ -54,13 +55,25 @@ def url(kind: str, tmp_path: Path, mongo: MongoServers) -> str:
 # --- the slot
 
 
-@pytest.fixture
-def racers(url: str, rounds: int | None) -> Iterator[Sequence[Child]]:
-    patience = PATIENCE + (rounds or 0)
+@pytest.fixture(scope="module")
+def eight(request: pytest.FixtureRequest) -> Iterator[Sequence[Child]]:
+    """Processes that open one store after the other."""
+    patience = PATIENCE + 6 * (request.config.getoption("--rounds") or 0)
     with ExitStack() as stack:
-        started = [stack.enter_context(child(RACER, url, str(n), patience=patience)) for n in range(RACERS)]
-        assert [racer.hear() for racer in started] == ["ready"] * RACERS
-        yield started
+        yield [stack.enter_context(child(RACER, str(n), patience=patience)) for n in range(RACERS)]
+
+
+@pytest.fixture
+def racers(eight: Sequence[Child], url: str) -> Iterator[Sequence[Child]]:
+    assert tell_all(eight, f"open {url}") == ["ready"] * RACERS
+    yield eight
+    tell_all(eight, "close")
+
+
+def tell_all(racers: Sequence[Child], order: str) -> list[str]:
+    for racer in racers:
+        racer.tell(order)
+    return [racer.hear() for racer in racers]
 
 
 def told(racer: Child, order: str) -> str:
@@ -127,6 +140,30 @@ async def check_forced(store: Store, played: int) -> None:
     assert all(broken_invariants(run) == [] for run in runs)
     shown = [stats for job in Job if (stats := await store.runs.latest(job)) is not None]
     assert sum(stats.running for stats in shown) == 1
+
+
+async def test_a_run_is_shown_from_the_moment_at_which_it_has_the_slot(mongo: MongoServers) -> None:
+    """Whoever is told that another run goes on asks which; and that one may still close its predecessor."""
+    url = mongo.replica_set()
+    async with opened(url) as store, opened(url) as other:
+        await acquire(store, "run-1")
+        stocks: Any = store.stocks
+        go_on = asyncio.Event()
+        seal = stocks.seal
+
+        async def seal_later(token: int) -> None:
+            await go_on.wait()
+            await seal(token)
+
+        stocks.seal = seal_later
+        taking = asyncio.create_task(acquire(store, "run-2", force=True))
+        await asyncio.sleep(0.2)
+        with pytest.raises(RunInProgress):
+            await acquire(other, "run-3")
+        shown = await other.runs.latest(Job.MULTI)
+        go_on.set()
+        _, begun = await taking
+        assert shown == begun
 
 
 @pytest.mark.parametrize("collection", ["sync_runs", "sync_status"])
