@@ -41,6 +41,8 @@ lock: $(VENV)/.dev ## Make the requirement files anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 		--group dev --extra akshare --extra baostock -c requirements/runtime.txt \
 		pyproject.toml -o requirements/dev.txt
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+		--group pyproject.toml:node -o requirements/node.txt
 
 clean: ## Remove what make and the tools left here
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist
