@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from integration.servers import ServerProcess, server
-from stocksync.api.schemas import ProblemOut, StatusEnvelope
+from stocksync.api.schemas.base import ProblemOut
+from stocksync.api.schemas.status import StatusEnvelope
 from stocksync.simulator import Simulator
 from support import SMALL
 

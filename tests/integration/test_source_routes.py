@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from stocksync.api import create_api
-from stocksync.api.schemas import (
+from stocksync.api.schemas.sources import (
     CurrentEnvelope,
     RecommendationsEnvelope,
     SourcesEnvelope,

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from stocksync.api.schemas import STATUS_EXAMPLE
+from stocksync.api.schemas.status import STATUS_EXAMPLE
 
 _PROBLEM = "application/problem+json"
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from stocksync import __version__
-from stocksync.api.schemas import problems_doc
+from stocksync.api.schemas.base import problems_doc
 from stocksync.api.state import app_of
 from stocksync.domain.wire import iso
 from stocksync.errors import StoreUnavailable

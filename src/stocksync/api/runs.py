@@ -7,7 +7,8 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from stocksync.api.prefer import parse_prefer
-from stocksync.api.schemas import StatusEnvelope, problems_doc
+from stocksync.api.schemas.base import problems_doc
+from stocksync.api.schemas.status import StatusEnvelope
 from stocksync.api.state import app_of, view_of
 from stocksync.api.view import OK_MESSAGE, envelope
 from stocksync.audit import Actor

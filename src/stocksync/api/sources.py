@@ -6,13 +6,13 @@ from fastapi import APIRouter, Body, Request
 from starlette.responses import Response
 
 from stocksync.api.runs import actor_of
-from stocksync.api.schemas import (
+from stocksync.api.schemas.base import problems_doc
+from stocksync.api.schemas.sources import (
     CurrentEnvelope,
     RecommendationsEnvelope,
     SourcesEnvelope,
     SourceTestRequest,
     SourceTestsEnvelope,
-    problems_doc,
 )
 from stocksync.api.state import app_of
 from stocksync.api.view import envelope

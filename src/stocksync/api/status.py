@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from stocksync.api.schemas import StatusEnvelope, problems_doc
+from stocksync.api.schemas.base import problems_doc
+from stocksync.api.schemas.status import StatusEnvelope
 from stocksync.api.state import view_of
 from stocksync.domain.status import Job
 

@@ -17,10 +17,12 @@ STATUS: Final = "sync_status"
 RUNS: Final = "sync_runs"
 EVENTS: Final = "sync_run_events"
 REJECTS: Final = "sync_run_rejects"
+CHANGES: Final = "sync_run_changes"
 LOGS: Final = "operation_logs"
 LEASE: Final = "sync_lease"
 CALENDAR: Final = "trade_calendar"
 HEALTH: Final = "source_health"
+IDEMPOTENCY: Final = "idempotency_keys"
 
 _log = logging.getLogger(__name__)
 
@@ -65,10 +67,14 @@ INDEXES: Final = (
     _stocks("pb_index", "pb"),
     _stocks("turnover_rate_desc", "turnover_rate", direction=DESCENDING),
     Index(collection=RUNS, name="by_start", keys=(("started_at", DESCENDING), ("revision", DESCENDING))),
+    Index(collection=RUNS, name="by_revision", keys=(("revision", DESCENDING),)),
     Index(collection=RUNS, name="by_job", keys=(("job", ASCENDING), ("revision", DESCENDING))),
     Index(collection=EVENTS, name="by_run", keys=(("run_id", ASCENDING), ("seq", ASCENDING))),
     Index(collection=REJECTS, name="by_run", keys=(("run_id", ASCENDING), ("seq", ASCENDING))),
+    Index(collection=CHANGES, name="by_run", keys=(("run_id", ASCENDING), ("seq", ASCENDING))),
     Index(collection=LOGS, name="by_time", keys=(("timestamp", DESCENDING), ("_id", DESCENDING))),
+    Index(collection=LOGS, name="by_type", keys=(("action_type", ASCENDING), ("timestamp", DESCENDING))),
+    Index(collection=LOGS, name="by_success", keys=(("success", ASCENDING), ("timestamp", DESCENDING))),
     Index(collection=LOGS, name="by_run", keys=(("run_id", ASCENDING),)),
 )
 

@@ -131,7 +131,38 @@ CREATE TABLE source_health (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: Final = (_VERSION_1, _VERSION_2)
+_VERSION_3: Final = """
+ALTER TABLE sync_runs ADD COLUMN trigger TEXT;
+UPDATE sync_runs SET trigger = json_extract(document, '$.trigger');
+CREATE INDEX sync_runs_by_revision ON sync_runs (revision DESC);
+
+CREATE TABLE sync_run_changes (
+    run_id TEXT NOT NULL REFERENCES sync_runs (run_id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    code TEXT NOT NULL,
+    source TEXT NOT NULL,
+    name TEXT NOT NULL,
+    before TEXT,
+    after TEXT,
+    PRIMARY KEY (run_id, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX operation_logs_by_type ON operation_logs (action_type, timestamp DESC);
+CREATE INDEX operation_logs_by_success ON operation_logs (success, timestamp DESC);
+
+CREATE TABLE idempotency_keys (
+    key TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    run_id TEXT,
+    created_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE source_health ADD COLUMN latency_ms INTEGER;
+ALTER TABLE source_health ADD COLUMN rows INTEGER;
+"""
+
+MIGRATIONS: Final = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 
 APPLICATION_ID: Final = 0x53544B53

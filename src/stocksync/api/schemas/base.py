@@ -1,0 +1,41 @@
+"""What all shapes share, and the shape of a problem."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Shape(BaseModel):
+    """Exactly these fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProblemOut(BaseModel):
+    """错误（RFC 9457），code 是稳定的错误代码。"""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    success: Literal[False]
+    data: None
+    message: str
+
+
+def problems_doc(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document that a route can answer with these problems, beside the ones that every route can."""
+    schema = {"$ref": "#/components/schemas/ProblemOut"}
+    return {
+        status: {
+            "model": ProblemOut,
+            "description": HTTPStatus(status).phrase,
+            "content": {"application/problem+json": {"schema": schema}},
+        }
+        for status in statuses
+    }

@@ -1,0 +1,109 @@
+"""The sources: how they do, which is used, what to recommend."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stocksync.api.schemas.base import Shape
+
+TokenSource = Annotated[Literal["env", "database"] | None, Field(description="令牌的来源，绝不含令牌本身")]
+
+
+class SourceOut(Shape):
+    """一个数据源；priority 越大越优先。"""
+
+    name: str
+    priority: int
+    available: bool
+    description: str
+    token_source: TokenSource = None
+
+
+class SourcesEnvelope(Shape):
+    """成功的应答，data 为数据源列表。"""
+
+    success: Literal[True]
+    data: list[SourceOut]
+    message: str
+
+
+class CurrentSourceOut(Shape):
+    """当前使用的数据源；都不可用时 name 为 null。"""
+
+    name: str | None
+    priority: int | None
+    description: str | None
+    token_source: TokenSource = None
+    token_source_display: str | None = None
+
+
+class CurrentEnvelope(Shape):
+    """成功的应答，data 为当前使用的数据源。"""
+
+    success: Literal[True]
+    data: CurrentSourceOut
+    message: str
+
+
+class SourceTestRequest(Shape):
+    """要测试的数据源。"""
+
+    source_name: Annotated[
+        str | None, Field(max_length=32, description="缺省为全部", examples=["tushare"])
+    ] = None
+
+
+class SourceTestOut(Shape):
+    """一次真实请求的结果。"""
+
+    name: str
+    priority: int
+    available: bool
+    message: str
+    token_source: TokenSource = None
+
+
+class SourceTestsOut(Shape):
+    """各数据源的测试结果。"""
+
+    test_results: list[SourceTestOut]
+
+
+class SourceTestsEnvelope(Shape):
+    """成功的应答，data 为测试结果。"""
+
+    success: Literal[True]
+    data: SourceTestsOut
+    message: str
+
+
+class PrimaryOut(Shape):
+    """建议首先使用的数据源。"""
+
+    name: str
+    priority: int
+    reason: str
+
+
+class FallbackOut(Shape):
+    """后备的数据源。"""
+
+    name: str
+    priority: int
+
+
+class RecommendationsOut(Shape):
+    """使用建议。"""
+
+    primary_source: PrimaryOut | None
+    fallback_sources: list[FallbackOut]
+    suggestions: list[str]
+    warnings: list[str]
+
+
+class RecommendationsEnvelope(Shape):
+    """成功的应答，data 为使用建议。"""
+
+    success: Literal[True]
+    data: RecommendationsOut
+    message: str
