@@ -1,8 +1,8 @@
-"""Three small manners of an event loop that many share."""
+"""Small manners of an event loop that many share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 Item = TypeVar("Item")
@@ -36,6 +36,21 @@ async def uninterrupted(work: Coroutine[Any, Any, Item]) -> tuple[Item, asyncio.
     if cancelled is not None and task.exception() is not None:
         raise cancelled from task.exception()
     return task.result(), cancelled
+
+
+@contextmanager
+def heeding_cancellation() -> Iterator[None]:
+    """Raise CancelledError where the current task was cancelled within and what it awaited kept silent.
+
+    asyncio.wait_for of Python 3.11, on which PyMongo rests, prefers a result that comes at the same time.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def stop(tasks: Collection[asyncio.Task[Any]], *, within: float) -> bool:

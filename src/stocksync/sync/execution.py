@@ -18,8 +18,6 @@ from stocksync.sync.tracker import PATIENCE_SECONDS, TICK_SECONDS, RunTracker
 _HURRY_SECONDS: Final = 2.0
 """What is left for storing the end of a run once the process is to stop."""
 
-_CANCEL_SECONDS: Final = 1.0
-
 _UNCERTAIN: Final = frozenset({Reason.STORE_UNAVAILABLE, Reason.CANCELLED})
 """A batch may have landed whose answer was lost."""
 
@@ -86,9 +84,8 @@ class RunExecution:
         if pulse.done():
             pulse = asyncio.create_task(self.track.beat())
         for task in (work, pulse):
-            while not task.done():  # again and again: asyncio.wait_for of Python 3.11 may swallow one
-                task.cancel()
-                await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
+            task.cancel()
+            await asyncio.wait({task})
         await asyncio.gather(work, pulse, return_exceptions=True)
 
     def _failed(self, reason: Reason, message: str) -> SyncStats:

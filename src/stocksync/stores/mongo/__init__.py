@@ -43,9 +43,8 @@ class MongoStore:
 
     async def aclose(self) -> None:
         """Let go of the server. Indexes that are being built go on being built there."""
-        while not self.indexing.done():  # again and again: asyncio.wait_for of Python 3.11 may swallow one
-            self.indexing.cancel()
-            await asyncio.wait([self.indexing], timeout=FAREWELL_SECONDS)
+        self.indexing.cancel()
+        await asyncio.wait([self.indexing], timeout=FAREWELL_SECONDS)
         await self.connection.aclose()
 
 

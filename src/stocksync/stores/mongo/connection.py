@@ -26,6 +26,7 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
+from stocksync.aio import heeding_cancellation
 from stocksync.errors import StoreError, StoreInvalid, StoreUnavailable, StoreUrlInvalid
 from stocksync.stores.retry import Retry
 
@@ -111,7 +112,7 @@ class Connection:
         """Do the same and leave the errors PyMongo's. Each try has a deadline of its own."""
 
         async def within_deadline() -> Result:
-            with pymongo.timeout(OPERATION_SECONDS):
+            with heeding_cancellation(), pymongo.timeout(OPERATION_SECONDS):
                 return await attempt()
 
         return await self.retry(within_deadline)
@@ -171,7 +172,8 @@ def reaching(seconds: float = OPERATION_SECONDS) -> Iterator[None]:
 def translating() -> Iterator[None]:
     """Make PyMongo's errors ours: here and nowhere else. Raises StoreError."""
     try:
-        yield
+        with heeding_cancellation():
+            yield
     except PyMongoError as exc:
         raise translated(exc) from exc
     except BAD_DOCUMENT as exc:

@@ -9,6 +9,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
+from stocksync.aio import heeding_cancellation
 from stocksync.errors import StoreInvalid, StoreUnavailable
 from stocksync.stores.mongo.connection import Connection, reaching, translating
 
@@ -95,10 +96,11 @@ async def _ensure_indexes(connection: Connection) -> None:
     for index in INDEXES:
         by_collection.setdefault(index.collection, []).append(index)
     for name, wanted in by_collection.items():
-        existing = await existing_indexes(connection[name])
-        for index in wanted:
-            if not any(index.served_by(other) for other in existing):
-                await _create(connection, index)
+        with heeding_cancellation():
+            existing = await existing_indexes(connection[name])
+            for index in wanted:
+                if not any(index.served_by(other) for other in existing):
+                    await _create(connection, index)
 
 
 async def _create(connection: Connection, index: Index) -> None:
