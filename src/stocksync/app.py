@@ -13,6 +13,7 @@ from stocksync.ports import Clock, Store
 from stocksync.settings import Settings
 from stocksync.sources import build_sources
 from stocksync.stores import open_store
+from stocksync.sync.once import StartOnce
 from stocksync.sync.runner import MultiSourceBasicsSyncService
 from stocksync.sync.sources import SourceMonitor
 
@@ -26,6 +27,8 @@ class App:
     service: MultiSourceBasicsSyncService
     audit: OperationLogService
     monitor: SourceMonitor
+    clock: Clock
+    once: StartOnce
 
 
 _CLOSE_SECONDS: Final = 1.0
@@ -63,7 +66,15 @@ async def open_app(
             sources, store.health, clock, token_source="env" if settings.tushare_token else None
         )
         stack.push_async_callback(monitor.aclose)
-        yield App(settings=settings, store=store, service=service, audit=audit, monitor=monitor)
+        yield App(
+            settings=settings,
+            store=store,
+            service=service,
+            audit=audit,
+            monitor=monitor,
+            clock=clock,
+            once=StartOnce(service, store.keys, clock),
+        )
 
 
 async def _close_in_time(store: Store) -> None:

@@ -21,6 +21,8 @@
     │   ├── NoRunInProgress      nothing to cancel
     │   ├── RunNotFound          no such run
     │   ├── UnknownSource        a source that this installation does not have
+    │   ├── IdempotencyKeyReused a key that stands for another request already
+    │   ├── IdempotencyInProgress a key whose first request is still being carried out
     │   ├── LeaseLost            another process took over this run's slot
     │   └── RunFailed            a run that cannot be completed; carries the reason
     ├── StoreError               the database
@@ -188,6 +190,18 @@ class UnknownSource(RunError):
     """A source was named that this installation does not have or has switched off."""
 
     code = "unknown_source"
+
+
+class IdempotencyKeyReused(RunError):
+    """The Idempotency-Key was used for another request within the last day."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyInProgress(RunError):
+    """The first request with this Idempotency-Key has not been answered yet."""
+
+    code = "idempotency_in_progress"
 
 
 class LeaseLost(RunError):

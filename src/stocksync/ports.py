@@ -305,6 +305,30 @@ class OperationLogStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUse:
+    """What an idempotency key stands for: a request, by its fingerprint, and the run that answers it."""
+
+    fingerprint: str
+    run_id: str
+    claimed_at: datetime
+
+
+class IdempotencyStore(Protocol):
+    """The idempotency keys of requests, shared by all processes. Raises StoreError."""
+
+    async def claim(self, key: str, use: KeyUse, *, expired: datetime) -> KeyUse | None:
+        """Take a key for a request, atomically; None where that succeeded, else what it stands for.
+
+        A key that was claimed before `expired` is free again.
+        """
+        ...
+
+    async def replace(self, key: str, before: KeyUse, after: KeyUse | None) -> bool:
+        """Let a key stand for another run, or for nothing; False where it is not `before`'s any more."""
+        ...
+
+
 class CalendarStore(Protocol):
     """The open days that sources told, kept for the day on which none answers. Raises StoreError."""
 
@@ -319,7 +343,10 @@ class CalendarStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceHealth:
-    """How a source does for one dataset. `failures` are in a row; it is left alone until `open_until`."""
+    """How a source does for one dataset. `failures` are in a row; it is left alone until `open_until`.
+
+    `latency_ms` and `rows` are those of the last good answer: how long it took in all, what was usable.
+    """
 
     source: str
     dataset: Dataset
@@ -328,6 +355,8 @@ class SourceHealth:
     last_error: str | None = None
     last_error_at: datetime | None = None
     last_success_at: datetime | None = None
+    latency_ms: int | None = None
+    rows: int | None = None
 
 
 class HealthStore(Protocol):
@@ -372,6 +401,11 @@ class Store(Protocol):
     @property
     def health(self) -> HealthStore:
         """How the sources do."""
+        ...
+
+    @property
+    def keys(self) -> IdempotencyStore:
+        """The idempotency keys."""
         ...
 
     async def ping(self) -> None:

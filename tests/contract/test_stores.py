@@ -1041,8 +1041,9 @@ async def test_the_health_of_sources_is_kept_and_shared(store: Store) -> None:
     kept = await store.health.get("akshare", Dataset.DAILY_DATA)
     assert (kept.failures, kept.open_until, kept.last_error_at) == (2, NOON, NOON)
     assert "服务器说" in (kept.last_error or "")
-    await store.health.put(replace(never, last_success_at=NOON))
-    assert await store.health.all() == [replace(never, last_success_at=NOON)]
+    good = replace(never, last_success_at=NOON, latency_ms=1240, rows=5450)
+    await store.health.put(good)
+    assert await store.health.all() == [good]
     assert await store.health.get("akshare", Dataset.ROE) == replace(never, dataset=Dataset.ROE)
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stocksync.api import create_api
+from api_client import in_process
 from stocksync.api.schemas.sources import (
+    CacheEnvelope,
     CurrentEnvelope,
     RecommendationsEnvelope,
     SourcesEnvelope,
+    SourcesHealthEnvelope,
     SourceTestsEnvelope,
 )
 from stocksync.app import open_app
@@ -29,17 +31,8 @@ def settings(simulator: Simulator, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    api = create_api(settings)
-    async with api.application.router.lifespan_context(api.application) as state:  # type: ignore[union-attr]
-
-        async def app(scope: object, receive: object, send: object) -> None:
-            scope["state"] = dict(state)  # type: ignore[index]
-            await api(scope, receive, send)  # type: ignore[arg-type]
-
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://localhost"
-        ) as client:
-            yield client
+    async with open_app(settings) as app, in_process(app) as client:
+        yield client
 
 
 async def test_the_status_is_answered_from_one_test_a_minute(
@@ -116,3 +109,44 @@ async def test_a_page_that_polls_does_not_hammer_a_source_that_cools_down(
         assert "冷却" in report.message
         [tested] = await app.monitor.test()
         assert tested.available, "the test button makes a real call"
+
+
+async def test_the_health_of_a_source_tells_what_each_dataset_did_last(
+    http: httpx.AsyncClient, simulator: Simulator
+) -> None:
+    before = SourcesHealthEnvelope.model_validate((await http.get("/api/sync/sources/health")).json()).data[0]
+    assert (before.name, before.available, before.token_source, before.datasets) == (
+        "tushare",
+        True,
+        "env",
+        [],
+    )
+    assert before.checked_at is not None
+    simulator.faults.set("tushare.fina_indicator_vip", "no_permission")
+    await http.post("/api/sync/stock_basics/run", params={"wait": 30})
+    (after,) = SourcesHealthEnvelope.model_validate((await http.get("/api/sync/sources/health")).json()).data
+    by_dataset = {each.dataset: each for each in after.datasets}
+    listed = by_dataset[Dataset.STOCK_LIST]
+    assert listed.state == "closed"
+    assert listed.last_success_at is not None
+    assert listed.rows
+    assert listed.latency_ms is not None
+    refused = by_dataset[Dataset.ROE]
+    assert refused.last_error_at is not None
+    assert (refused.last_success_at, refused.latency_ms, refused.rows) == (None, None, None)
+
+
+async def test_clearing_the_cache_asks_the_upstreams_again_and_touches_nothing_else(
+    http: httpx.AsyncClient, simulator: Simulator
+) -> None:
+    await http.post("/api/sync/stock_basics/run", params={"wait": 30})
+    await http.get(f"{BASE}/sources/status")
+    before = simulator.calls.get()
+    assert (await http.get(f"{BASE}/sources/status")).status_code == 200
+    assert simulator.calls.get() == before
+    answer = CacheEnvelope.model_validate((await http.delete(f"{BASE}/cache")).json()).data
+    assert (answer.cleared, answer.items_cleared) == (True, 1)
+    assert CacheEnvelope.model_validate((await http.delete(f"{BASE}/cache")).json()).data.items_cleared == 0
+    await http.get(f"{BASE}/sources/status")
+    assert simulator.calls.get() != before
+    assert (await http.get("/api/sync/status")).json()["data"]["status"] == "success"

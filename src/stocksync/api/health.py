@@ -38,6 +38,8 @@ async def livez() -> Liveness:
     return Liveness(status="alive", version=__version__)
 
 
+@router.get("/health", summary="可以工作（别名）", responses=problems_doc(503))
+@router.get("/api/health", summary="可以工作（别名）", responses=problems_doc(503))
 @router.get("/readyz", summary="可以工作", responses=problems_doc(503))
 async def readyz(request: Request, response: Response) -> Readiness:
     """数据库可用时返回 200；否则返回 503，此时状态接口仍以 stale_since 注明的旧快照应答。"""

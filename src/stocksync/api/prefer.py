@@ -10,14 +10,20 @@ _WAIT = re.compile(r"[0-9]{1,9}\Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference:
-    """`wait` in seconds, 0 for none; `strict` wants an error where lenient handling would answer."""
+    """`wait` in seconds, 0 for none; `strict` wants an error where lenient handling would answer.
+
+    `respond_async` asks for what this API does anyway: to answer before the run has ended.
+    """
 
     wait: int = 0
     strict: bool = False
+    respond_async: bool = False
 
-    def applied(self, *, waited: bool) -> dict[str, str]:
-        """The header Preference-Applied, where a preference made a difference."""
+    def applied(self, *, waited: bool = False, at_once: bool = False) -> dict[str, str]:
+        """The header Preference-Applied, where a preference was followed."""
         words = [f"wait={self.wait}"] if waited else []
+        if self.respond_async and at_once:
+            words.append("respond-async")
         if self.strict:
             words.append("handling=strict")
         return {"Preference-Applied": ", ".join(words)} if words else {}
@@ -31,4 +37,8 @@ def parse_prefer(header: str | None) -> Preference:
         words.setdefault(name.strip().lower(), value.strip().strip('"'))
     wait = words.get("wait", "")
     seconds = min(int(wait), _LONGEST_WAIT) if _WAIT.match(wait) else 0
-    return Preference(wait=seconds, strict=words.get("handling", "").lower() == "strict")
+    return Preference(
+        wait=seconds,
+        strict=words.get("handling", "").lower() == "strict",
+        respond_async="respond-async" in words,
+    )

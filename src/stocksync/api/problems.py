@@ -1,56 +1,39 @@
 """Errors as HTTP: the one place that maps our error tree to RFC 9457 problem details."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from stocksync.errors import (
-    BodyRefused,
-    BodyTooLarge,
-    NoRunInProgress,
-    RequestRefused,
-    RunInProgress,
-    RunNotFound,
-    StocksyncError,
-    StoreError,
-    TooManyWaiting,
-    UnknownSource,
-)
+from stocksync.api.problem_types import PREFIX, PROBLEM_TYPES, address, page
+from stocksync.errors import StocksyncError
 
-STATUSES: Final[dict[type[StocksyncError], HTTPStatus]] = {
-    RunInProgress: HTTPStatus.CONFLICT,
-    NoRunInProgress: HTTPStatus.CONFLICT,
-    RunNotFound: HTTPStatus.NOT_FOUND,
-    UnknownSource: HTTPStatus.UNPROCESSABLE_ENTITY,
-    TooManyWaiting: HTTPStatus.SERVICE_UNAVAILABLE,
-    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
-    BodyRefused: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    RequestRefused: HTTPStatus.FORBIDDEN,
-}
-"""The first class that an error is an instance of decides; any other error of ours is a bug here: 500."""
-
-_TITLES: Final = {
-    HTTPStatus.NOT_FOUND: ("not_found", "没有这个地址"),
-    HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "该地址不支持此方法"),
-}
+_FRAMEWORK: Final = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed"}
 
 _log = logging.getLogger(__name__)
 
 
 def problem(
-    status: int, code: str, message: str, instance: str, headers: dict[str, str] | None = None
+    code: str,
+    message: str,
+    instance: str,
+    *,
+    status: HTTPStatus | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Build a problem document; `instance` is the path that was asked for."""
+    """Build a problem document; `instance` is the path that was asked for. `status` overrides the kind's."""
+    kind = PROBLEM_TYPES[code]
+    status = status or kind.status
+    retry = {"Retry-After": str(kind.retry_after)} if kind.retry_after else {}
     body = {
-        "type": f"urn:stocksync:problem:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": int(status),
+        "type": address(code),
+        "title": kind.title,
+        "status": status.value,
         "detail": message,
         "instance": instance,
         "code": code,
@@ -58,15 +41,15 @@ def problem(
         "data": None,
         "message": message,
     }
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
+    return JSONResponse(body, status, {**retry, **(headers or {})}, media_type="application/problem+json")
 
 
-def problem_response(error: StocksyncError, instance: str) -> Response:
-    """Turn an error of ours into its problem."""
-    found = (status for kind, status in STATUSES.items() if isinstance(error, kind))
-    status = next(found, HTTPStatus.INTERNAL_SERVER_ERROR)
-    headers = {"Retry-After": "5"} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-    return problem(status, error.code, str(error), instance, headers)
+def problem_response(
+    error: StocksyncError, instance: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Turn an error of ours into its problem. One that has no kind of its own is a bug here."""
+    code = error.code if error.code in PROBLEM_TYPES else "internal_error"
+    return problem(code, str(error), instance, headers=headers)
 
 
 def install(api: FastAPI) -> None:
@@ -81,18 +64,23 @@ def install(api: FastAPI) -> None:
         faults = "；".join(
             f"{'.'.join(str(part) for part in fault['loc'])}：{fault['msg']}" for fault in exc.errors()
         )
-        return problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"参数无效：{faults}", request.url.path
-        )
+        return problem("invalid_request", f"参数无效：{faults}", request.url.path)
 
     @api.exception_handler(HTTPException)
     async def framework(request: Request, exc: HTTPException) -> Response:
-        code, message = _TITLES.get(HTTPStatus(exc.status_code), ("http_error", str(exc.detail)))
-        return problem(exc.status_code, code, message, request.url.path, dict(exc.headers or {}))
+        status = HTTPStatus(exc.status_code)
+        code = _FRAMEWORK.get(status, "http_error")
+        message = str(exc.detail) if code == "http_error" else PROBLEM_TYPES[code].title
+        return problem(code, message, request.url.path, status=status, headers=exc.headers)
 
     @api.exception_handler(Exception)
     async def unforeseen(request: Request, exc: Exception) -> Response:
         _log.error("unhandled error in %s", request.url.path, exc_info=exc)
-        return problem(
-            HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "内部错误，详见服务日志", request.url.path
-        )
+        return problem("internal_error", "内部错误，详见服务日志", request.url.path)
+
+    @api.get(f"{PREFIX}{{code}}", include_in_schema=False)
+    async def explained(code: str) -> Response:
+        text = page(code)
+        if text is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return HTMLResponse(text)

@@ -1,12 +1,15 @@
-"""Starting, cancelling and looking up runs."""
+"""Starting and cancelling runs, and looking one up."""
 
+import hashlib
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from stocksync.api.prefer import parse_prefer
+from stocksync.api.prefer import Preference, parse_prefer
+from stocksync.api.problems import problem_response
 from stocksync.api.schemas.base import problems_doc
 from stocksync.api.schemas.status import StatusEnvelope
 from stocksync.api.state import app_of, view_of
@@ -15,13 +18,53 @@ from stocksync.audit import Actor
 from stocksync.domain.status import Job, SyncStats, Trigger
 from stocksync.domain.wire import to_wire
 from stocksync.errors import RunInProgress, StoreError, TooManyWaiting
-from stocksync.sync.runner import RunRequest
+from stocksync.sync.runner import RunRequest, Started
 
 router = APIRouter(tags=["同步"])
 
-_JOBS = {"multi": Job.MULTI, "single": Job.SINGLE}
-_ALREADY_RUNNING = "同步任务正在运行中"
-_LONGEST_AGENT = 256
+_JOBS: Final = {"multi": Job.MULTI, "single": Job.SINGLE}
+_ALREADY_RUNNING: Final = "同步任务正在运行中"
+_LONGEST_AGENT: Final = 256
+
+Force = Annotated[bool, Query(description="接管正在运行的任务：旧任务以 superseded 结束")]
+Preferred = Annotated[
+    str | None, Query(max_length=200, description="本次优先的数据源，逗号分隔", examples=["tushare,akshare"])
+]
+Wait = Annotated[float | None, Query(ge=0, le=300, description="最多等待的秒数，结束则返回最终状态")]
+Prefer = Annotated[str | None, Header(description="wait=N、respond-async、handling=strict（RFC 7240）")]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="重复同一请求时得到同一次运行；24 小时内有效，用于不同的请求则为 422",
+    ),
+]
+
+_VARY: Final = {"Vary": "Prefer"}
+_LOCATION_DOC: Final = {"description": "该次运行的地址", "schema": {"type": "string"}}
+_RETRY_DOC: Final = {"description": "建议的轮询间隔（秒）", "schema": {"type": "integer"}}
+_APPLIED_DOC: Final = {"description": "采纳了 Prefer 中的哪些", "schema": {"type": "string"}}
+_REPLAYED_DOC: Final = {"description": "true：同一个键此前启动的运行", "schema": {"type": "string"}}
+
+_RUN_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "model": StatusEnvelope,
+        "description": "已在运行（返回当前状态），或在 wait 时间内已结束",
+        "headers": {"Preference-Applied": _APPLIED_DOC, "Idempotency-Replayed": _REPLAYED_DOC},
+    },
+    202: {
+        "description": "已启动",
+        "headers": {
+            "Location": _LOCATION_DOC,
+            "Retry-After": _RETRY_DOC,
+            "Preference-Applied": _APPLIED_DOC,
+            "Idempotency-Replayed": _REPLAYED_DOC,
+        },
+    },
+    **problems_doc(409, 415, 422, 503),
+}
 
 
 def actor_of(request: Request) -> Actor:
@@ -35,59 +78,42 @@ def actor_of(request: Request) -> Actor:
     summary="启动同步",
     status_code=HTTPStatus.ACCEPTED,
     response_model=StatusEnvelope,
-    responses={
-        200: {"model": StatusEnvelope, "description": "已在运行（返回当前状态），或在 wait 时间内已结束"},
-        202: {
-            "description": "已启动",
-            "headers": {
-                "Location": {"description": "该次运行的地址", "schema": {"type": "string"}},
-                "Retry-After": {"description": "建议的轮询间隔（秒）", "schema": {"type": "integer"}},
-            },
-        },
-        **problems_doc(409, 415, 422, 503),
-    },
+    responses=_RUN_RESPONSES,
 )
 async def run(
     request: Request,
-    force: Annotated[bool, Query(description="接管正在运行的任务：旧任务以 superseded 结束")] = False,
-    preferred_sources: Annotated[
-        str | None, Query(description="本次优先的数据源，逗号分隔", examples=["tushare,akshare"])
-    ] = None,
+    force: Force = False,
+    preferred_sources: Preferred = None,
     mode: Annotated[
         Literal["multi", "single"], Query(description="multi：多数据源；single：只用第一个数据源")
     ] = "multi",
-    wait: Annotated[
-        float | None, Query(ge=0, le=300, description="最多等待的秒数，结束则返回最终状态")
-    ] = None,
-    prefer: Annotated[
-        str | None, Header(description="wait=N、respond-async、handling=strict（RFC 7240）")
-    ] = None,
+    wait: Wait = None,
+    prefer: Prefer = None,
+    key: Key = None,
 ) -> Response:
     """启动一次同步并立即返回 202；`wait=N` 或 `Prefer: wait=N` 则最多等待 N 秒。"""
-    app = app_of(request)
-    preference = parse_prefer(prefer)
-    started = await app.service.start(
-        RunRequest(
-            job=_JOBS[mode],
-            force=force,
-            preferred_sources=_names(preferred_sources),
-            trigger=Trigger.API,
-            actor=actor_of(request),
-        )
-    )
-    if not started.accepted:
-        if preference.strict:
-            raise RunInProgress(_ALREADY_RUNNING)
-        return _answer(HTTPStatus.OK, started.stats, _ALREADY_RUNNING)
-    seconds = preference.wait if wait is None else wait
-    stats = started.stats
-    if seconds:
-        stats = await _ended(request, stats, seconds)
-    headers = {"Vary": "Prefer", **preference.applied(waited=wait is None and bool(seconds))}
-    if stats.final:
-        return _answer(HTTPStatus.OK, stats, stats.message or OK_MESSAGE, headers)
-    headers |= {"Location": f"/api/sync/runs/{stats.run_id}", "Retry-After": "1"}
-    return _answer(HTTPStatus.ACCEPTED, stats, "同步任务已启动", headers)
+    wanted = _wanted(request, _JOBS[mode], preferred_sources, force=force)
+    return await _run(request, wanted, wait, parse_prefer(prefer), key)
+
+
+@router.post(
+    "/api/sync/multi-source/stock_basics/run",
+    summary="启动多数据源同步",
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=StatusEnvelope,
+    responses=_RUN_RESPONSES,
+)
+async def run_multi_source(
+    request: Request,
+    force: Force = False,
+    preferred_sources: Preferred = None,
+    wait: Wait = None,
+    prefer: Prefer = None,
+    key: Key = None,
+) -> Response:
+    """与 `POST /api/sync/stock_basics/run` 的 `mode=multi` 相同。"""
+    wanted = _wanted(request, Job.MULTI, preferred_sources, force=force)
+    return await _run(request, wanted, wait, parse_prefer(prefer), key)
 
 
 @router.post(
@@ -101,8 +127,7 @@ async def cancel(request: Request) -> Response:
     """请求结束正在运行的任务（任何进程的），2 秒内以 failed / cancelled 结束。"""
     app = app_of(request)
     stats = await app.service.cancel(actor_of(request))
-    location = {"Location": f"/api/sync/runs/{stats.run_id}", "Retry-After": "1"}
-    return _answer(HTTPStatus.ACCEPTED, stats, "已请求取消同步任务", location)
+    return _answer(HTTPStatus.ACCEPTED, stats, "已请求取消同步任务", _where(stats))
 
 
 @router.get(
@@ -117,6 +142,50 @@ async def get_run(request: Request, run_id: str) -> Response:
     return _answer(
         HTTPStatus.OK, await app.service.get_run(run_id), OK_MESSAGE, {"Cache-Control": "no-cache"}
     )
+
+
+def _wanted(request: Request, job: Job, preferred: str | None, *, force: bool) -> RunRequest:
+    names = tuple(name.strip() for name in (preferred or "").split(",") if name.strip())
+    return RunRequest(
+        job=job, force=force, preferred_sources=names, trigger=Trigger.API, actor=actor_of(request)
+    )
+
+
+async def _run(
+    request: Request, wanted: RunRequest, wait: float | None, preference: Preference, key: str | None
+) -> Response:
+    """Start what is wanted, wait for its end if that is wanted too, and say how it stands then."""
+    started = await _start(request, wanted, key)
+    headers = _VARY | ({"Idempotency-Replayed": "true"} if started.replayed else {})
+    if not started.accepted:
+        headers |= preference.applied()
+        if preference.strict:
+            return problem_response(RunInProgress(_ALREADY_RUNNING), request.url.path, headers)
+        return _answer(HTTPStatus.OK, started.stats, _ALREADY_RUNNING, headers)
+    seconds = preference.wait if wait is None else wait
+    stats = started.stats
+    if seconds and not stats.final:
+        stats = await _ended(request, stats, seconds)
+    headers |= preference.applied(waited=wait is None and bool(seconds), at_once=not seconds)
+    if stats.final:
+        return _answer(HTTPStatus.OK, stats, stats.message or OK_MESSAGE, headers)
+    return _answer(HTTPStatus.ACCEPTED, stats, "同步任务已启动", headers | _where(stats))
+
+
+async def _start(request: Request, wanted: RunRequest, key: str | None) -> Started:
+    app = app_of(request)
+    if key is None:
+        return await app.service.start(wanted)
+    return await app.once.start(key, await _fingerprint(request), wanted)
+
+
+async def _fingerprint(request: Request) -> str:
+    """What makes a request the same: method, path, query and body."""
+    parts = (request.method.encode(), request.scope["path"].encode(), request.scope["query_string"])
+    digest = hashlib.sha256()
+    for part in (*parts, await request.body()):
+        digest.update(len(part).to_bytes(8) + part)
+    return digest.hexdigest()
 
 
 async def _ended(request: Request, run: SyncStats, seconds: float) -> SyncStats:
@@ -136,11 +205,9 @@ async def _ended(request: Request, run: SyncStats, seconds: float) -> SyncStats:
         return run  # it has been started, and that is the answer
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+def _where(stats: SyncStats) -> dict[str, str]:
+    return {"Location": f"/api/sync/runs/{stats.run_id}", "Retry-After": "1"}
 
 
-def _answer(
-    status: HTTPStatus, stats: SyncStats, message: str, headers: dict[str, str] | None = None
-) -> Response:
+def _answer(status: HTTPStatus, stats: SyncStats, message: str, headers: Mapping[str, str]) -> Response:
     return Response(envelope(to_wire(stats), message), status, headers, "application/json")

@@ -1,5 +1,6 @@
-"""The multi-source family's routes about sources; an existing front end calls exactly these."""
+"""The routes about sources. An existing front end calls exactly those of the multi-source family."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
@@ -8,24 +9,29 @@ from starlette.responses import Response
 from stocksync.api.runs import actor_of
 from stocksync.api.schemas.base import problems_doc
 from stocksync.api.schemas.sources import (
+    CacheEnvelope,
     CurrentEnvelope,
     RecommendationsEnvelope,
     SourcesEnvelope,
+    SourcesHealthEnvelope,
     SourceTestRequest,
     SourceTestsEnvelope,
 )
 from stocksync.api.state import app_of
 from stocksync.api.view import envelope
 from stocksync.audit import log_operation
+from stocksync.domain.wire import iso
+from stocksync.ports import SourceHealth
+from stocksync.sync.breaker import breaker_state
 from stocksync.sync.sources import SourceReport
 
-router = APIRouter(prefix="/api/sync/multi-source", tags=["数据源"])
+router = APIRouter(prefix="/api/sync", tags=["数据源"])
 
 _TOKEN_NAMES = {"env": "环境变量", "database": "数据库"}
 
 
 @router.get(
-    "/sources/status",
+    "/multi-source/sources/status",
     summary="各数据源是否可用",
     response_model=SourcesEnvelope,
     responses=problems_doc(503),
@@ -42,7 +48,7 @@ async def sources_status(request: Request) -> Response:
 
 
 @router.get(
-    "/sources/current",
+    "/multi-source/sources/current",
     summary="当前使用的数据源",
     response_model=CurrentEnvelope,
     responses=problems_doc(503),
@@ -58,8 +64,36 @@ async def sources_current(request: Request) -> Response:
     return _answer(data)
 
 
+@router.get(
+    "/sources/health",
+    summary="各数据源的健康状况",
+    response_model=SourcesHealthEnvelope,
+    responses=problems_doc(503),
+)
+async def sources_health(request: Request) -> Response:
+    """各数据源最近一次连通性检查（最多保留 60 秒），和每个数据集上次的成功、失败、冷却、用时与行数。"""
+    app = app_of(request)
+    now = app.clock.now()
+    return _answer(
+        [
+            {
+                "name": report.name,
+                "priority": report.priority,
+                "description": report.description,
+                "available": report.available,
+                "message": report.message,
+                "token_source": report.token_source,
+                "checked_at": iso(report.checked_at),
+                "check_ms": report.check_ms,
+                "datasets": [_dataset(each, now) for each in known],
+            }
+            for report, known in await app.monitor.health()
+        ]
+    )
+
+
 @router.post(
-    "/test-sources",
+    "/multi-source/test-sources",
     summary="测试数据源",
     response_model=SourceTestsEnvelope,
     responses=problems_doc(415, 422, 503),
@@ -85,7 +119,7 @@ async def check_sources(
 
 
 @router.get(
-    "/recommendations",
+    "/multi-source/recommendations",
     summary="数据源使用建议",
     response_model=RecommendationsEnvelope,
     responses=problems_doc(503),
@@ -105,6 +139,40 @@ async def recommendations(request: Request) -> Response:
             "warnings": list(advice.warnings),
         }
     )
+
+
+@router.delete(
+    "/multi-source/cache",
+    summary="清除缓存",
+    response_model=CacheEnvelope,
+    responses=problems_doc(503),
+)
+async def clear_cache(request: Request) -> Response:
+    """只清除缓存（数据源的检查结果），绝不触及历史记录或正在运行的任务。"""
+    app = app_of(request)
+    dropped = app.monitor.forget()
+    await log_operation(
+        app.audit,
+        actor_of(request),
+        action_type="cache_operation",
+        action="清除缓存",
+        details={"items_cleared": dropped},
+    )
+    return _answer({"cleared": True, "items_cleared": dropped})
+
+
+def _dataset(health: SourceHealth, now: datetime) -> dict[str, Any]:
+    return {
+        "dataset": health.dataset.value,
+        "state": breaker_state(health, now).value,
+        "failures": health.failures,
+        "open_until": iso(health.open_until),
+        "last_success_at": iso(health.last_success_at),
+        "last_error": health.last_error,
+        "last_error_at": iso(health.last_error_at),
+        "latency_ms": health.latency_ms,
+        "rows": health.rows,
+    }
 
 
 def _source(report: SourceReport) -> dict[str, Any]:

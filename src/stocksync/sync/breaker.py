@@ -6,6 +6,7 @@ shut us out. A source in its cool-down is skipped at once, which is the next one
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 
 from stocksync.domain.stock import Dataset
@@ -47,7 +48,7 @@ class Breaker:
     async def require_closed(self, source: str, dataset: Dataset) -> None:
         """Raise SourceSkipped while the source cools down for this dataset."""
         health = await self.store.get(source, dataset)
-        if health.open_until is not None and health.open_until > self.clock.now():
+        if health.open_until is not None and breaker_state(health, self.clock.now()) is BreakerState.OPEN:
             until = health.open_until.astimezone(MARKET_ZONE)
             raise SourceSkipped(f"{source} 冷却中，{until:%m-%d %H:%M} 后再试（{health.last_error}）")
 
@@ -58,10 +59,27 @@ class Breaker:
         before = await self.store.get(source, dataset)
         await self.store.put(after_failure(before, error, self.clock.now()))
 
-    async def succeeded(self, source: str, dataset: Dataset) -> None:
+    async def succeeded(self, source: str, dataset: Dataset, *, latency_ms: int, rows: int) -> None:
         """Forget the failures: one good answer closes the breaker."""
         before = await self.store.get(source, dataset)
-        await self.store.put(replace(before, failures=0, open_until=None, last_success_at=self.clock.now()))
+        now = self.clock.now()
+        after = replace(before, last_success_at=now, latency_ms=latency_ms, rows=rows)
+        await self.store.put(replace(after, failures=0, open_until=None))
+
+
+class BreakerState(StrEnum):
+    """Whether a source is asked for a dataset: always, not now, or once, to see whether it is well again."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+def breaker_state(health: SourceHealth, now: datetime) -> BreakerState:
+    """Tell whether the next run would ask."""
+    if health.open_until is None:
+        return BreakerState.CLOSED
+    return BreakerState.OPEN if health.open_until > now else BreakerState.HALF_OPEN
 
 
 def after_failure(health: SourceHealth, error: SourceError, now: datetime) -> SourceHealth:

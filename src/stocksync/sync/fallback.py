@@ -68,18 +68,18 @@ class Panel:
         started = self.clock.monotonic()
         answer: Answer | None = None
 
-        def report(outcome: str, error: str | None) -> None:
-            self.report(
-                Attempt(
-                    dataset=dataset,
-                    source=source.name,
-                    outcome=Outcome(outcome),
-                    rows=_rows(answer),
-                    dropped=getattr(answer, "dropped", 0),
-                    duration_ms=round((self.clock.monotonic() - started) * 1000),
-                    error=error,
-                )
+        def report(outcome: str, error: str | None) -> Attempt:
+            attempt = Attempt(
+                dataset=dataset,
+                source=source.name,
+                outcome=Outcome(outcome),
+                rows=_rows(answer),
+                dropped=getattr(answer, "dropped", 0),
+                duration_ms=round((self.clock.monotonic() - started) * 1000),
+                error=error,
             )
+            self.report(attempt)
+            return attempt
 
         try:
             if dataset not in source.provides:
@@ -91,8 +91,8 @@ class Panel:
             report(exc.outcome, str(exc))
             await self.breaker.failed(source.name, dataset, exc)
             raise
-        await self.breaker.succeeded(source.name, dataset)
-        report(Outcome.OK if flaw is None else Outcome.INCOMPLETE, flaw)
+        attempt = report(Outcome.OK if flaw is None else Outcome.INCOMPLETE, flaw)
+        await self.breaker.succeeded(source.name, dataset, latency_ms=attempt.duration_ms, rows=attempt.rows)
         return usable
 
     async def _in_time(self, source: Source, ask: Ask[Answer]) -> Answer:

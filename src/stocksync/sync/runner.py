@@ -42,21 +42,26 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What somebody asks for, and who."""
+    """What somebody asks for, and who. `run_id` is for whoever must know it before the run begins."""
 
     job: Job = Job.MULTI
     force: bool = False
     preferred_sources: tuple[str, ...] = ()
     trigger: Trigger
     actor: Actor
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """How the job stands after the request; `accepted` is False where another run goes on instead."""
+    """How the job stands after the request.
+
+    `accepted` is False where another run goes on instead, `replayed` True where the request came before.
+    """
 
     stats: SyncStats
     accepted: bool
+    replayed: bool = False
 
 
 class MultiSourceBasicsSyncService:
@@ -128,6 +133,10 @@ class MultiSourceBasicsSyncService:
         except UnknownSource as exc:
             await self._record(request, error=str(exc))
             raise
+
+    def new_run_id(self) -> str:
+        """Make an id that no other run has: the market's time, so that people can read it, and chance."""
+        return f"{self._clock.now().astimezone(MARKET_ZONE):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
     async def wait(self, run: SyncStats, *, seconds: float | None) -> SyncStats:
         """Wait at most so long for the end of a run of any process, and tell how it stands then.
@@ -226,9 +235,8 @@ class MultiSourceBasicsSyncService:
         return sources if request.job is Job.MULTI else sources[:1]
 
     async def _acquire(self, request: RunRequest) -> RunTracker:
-        now = self._clock.now()
-        run_id = f"{now.astimezone(MARKET_ZONE):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-        stats = begin(job=request.job, run_id=run_id, trigger=request.trigger, started_at=now)
+        run_id = request.run_id or self.new_run_id()
+        stats = begin(job=request.job, run_id=run_id, trigger=request.trigger, started_at=self._clock.now())
         typical_ms = await self._typical_ms(request.job)
         fence = await self._store.runs.acquire(
             stats, owner=secrets.token_hex(8), ttl=self._lease, force=request.force

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from stocksync.domain.stock import Dataset, DataSourcePriority
 from stocksync.domain.wire import MARKET_ZONE
 from stocksync.errors import SourceError, UnknownSource
 from stocksync.ports import Clock, HealthStore, Source, SourceHealth
+from stocksync.sync.breaker import BreakerState, breaker_state
 from stocksync.sync.fallback import UNFORESEEN
 
 CHECK_SECONDS: Final = 10.0
@@ -20,7 +22,10 @@ CACHE_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceReport:
-    """One source as it was found: `message` says what a real call met with. Larger `priority` goes first."""
+    """One source as it was found: `message` says what a real call met with. Larger `priority` goes first.
+
+    `checked_at` and `check_ms` are None where it was not called, because it cools down.
+    """
 
     name: str
     priority: int
@@ -28,7 +33,18 @@ class SourceReport:
     description: str
     message: str
     token_source: str | None = None
+    checked_at: datetime | None = None
+    check_ms: int | None = None
     cooling: tuple[SourceHealth, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Check:
+    """How one real call went; no `error` where it went well."""
+
+    error: str | None
+    at: datetime | None = None
+    took_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +71,7 @@ class SourceMonitor:
         self._kept: tuple[SourceReport, ...] = ()
         self._kept_at = float("-inf")
         self._turn = asyncio.Lock()
-        self._checks: dict[str, asyncio.Task[str | None]] = {}
+        self._checks: dict[str, asyncio.Task[_Check]] = {}
 
     async def aclose(self) -> None:
         """End the tests that are under way. Idempotent."""
@@ -72,6 +88,16 @@ class SourceMonitor:
                 self._kept_at = self._clock.monotonic()
             return self._kept
 
+    def forget(self) -> int:
+        """Drop what was kept of the last test, so that the next question makes real calls; count it."""
+        dropped, self._kept, self._kept_at = len(self._kept), (), float("-inf")
+        return dropped
+
+    async def health(self) -> Sequence[tuple[SourceReport, Sequence[SourceHealth]]]:
+        """Every source in order of trust, with what is known of each dataset that it was asked for."""
+        reports, known = await self.reports(), await self._health.all()
+        return [(report, [health for health in known if health.source == report.name]) for report in reports]
+
     async def test(self, name: str | None = None) -> Sequence[SourceReport]:
         """Make a real call to every source, or to one, side by side. Raises UnknownSource, StoreError."""
         if name is not None and name not in self._sources:
@@ -79,24 +105,26 @@ class SourceMonitor:
             raise UnknownSource(f"未知或未启用的数据源：{name}。可用的数据源：{usable}")
         wanted = [self._sources[name]] if name else list(self._sources.values())
         cooling = await self._cooling()
-        messages = await asyncio.gather(*map(self._check, wanted))
-        return [
-            self._report(source, message, cooling) for source, message in zip(wanted, messages, strict=True)
-        ]
+        checks = await asyncio.gather(*map(self._check, wanted))
+        return [self._report(source, check, cooling) for source, check in zip(wanted, checks, strict=True)]
 
     async def _look(self) -> Sequence[SourceReport]:
         """Test what may be asked: not a source that cools down for the list or the daily data."""
         cooling = await self._cooling()
         resting = {each.source: each for each in cooling if each.dataset in _ESSENTIAL}
         asked = [source for name, source in self._sources.items() if name not in resting]
-        messages = dict(zip(asked, await asyncio.gather(*map(self._check, asked)), strict=True))
-        return [
-            self._report(source, messages.get(source) or _resting(resting.get(name)), cooling)
-            for name, source in self._sources.items()
-        ]
+        checks = {name: _Check(error=_cooling_line(health)) for name, health in resting.items()}
+        checks |= {
+            source.name: check
+            for source, check in zip(asked, await asyncio.gather(*map(self._check, asked)), strict=True)
+        }
+        return [self._report(source, checks[name], cooling) for name, source in self._sources.items()]
 
     async def _cooling(self) -> Sequence[SourceHealth]:
-        return [health for health in await self._health.all() if self._cools(health)]
+        now = self._clock.now()
+        return [
+            health for health in await self._health.all() if breaker_state(health, now) is BreakerState.OPEN
+        ]
 
     async def current(self) -> SourceReport | None:
         """The source that the next run would begin with: the first one that answers."""
@@ -117,25 +145,29 @@ class SourceMonitor:
             warnings=tuple(warnings),
         )
 
-    async def _check(self, source: Source) -> str | None:
+    async def _check(self, source: Source) -> _Check:
         """Test a source; whoever asks while a test is under way gets that one's answer."""
         if source.name not in self._checks:
-            task = asyncio.create_task(_check(source))
+            task = asyncio.create_task(self._call(source))
             self._checks[source.name] = task
             task.add_done_callback(lambda _: self._checks.pop(source.name))
         return await asyncio.shield(self._checks[source.name])
 
-    def _cools(self, health: SourceHealth) -> bool:
-        return health.open_until is not None and health.open_until > self._clock.now()
+    async def _call(self, source: Source) -> _Check:
+        at, began = self._clock.now(), self._clock.monotonic()
+        error = await _check(source)
+        return _Check(error=error, at=at, took_ms=round((self._clock.monotonic() - began) * 1000))
 
-    def _report(self, source: Source, error: str | None, cooling: Sequence[SourceHealth]) -> SourceReport:
+    def _report(self, source: Source, check: _Check, cooling: Sequence[SourceHealth]) -> SourceReport:
         return SourceReport(
             name=source.name,
             priority=DataSourcePriority[source.name.upper()],
-            available=error is None,
+            available=check.error is None,
             description=source.description,
-            message=error or "连接正常",
+            message=check.error or "连接正常",
             token_source=self._token_source if source.name == "tushare" else None,
+            checked_at=check.at,
+            check_ms=check.took_ms,
             cooling=tuple(health for health in cooling if health.source == source.name),
         )
 
@@ -151,10 +183,6 @@ async def _check(source: Source) -> str | None:
     except UNFORESEEN as exc:
         return f"应答无法理解（{type(exc).__name__}）"
     return None
-
-
-def _resting(health: SourceHealth | None) -> str | None:
-    return None if health is None else _cooling_line(health)
 
 
 _ESSENTIAL: Final = frozenset({Dataset.STOCK_LIST, Dataset.DAILY_DATA})

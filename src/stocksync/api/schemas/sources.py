@@ -1,10 +1,13 @@
 """The sources: how they do, which is used, what to recommend."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stocksync.api.schemas.base import Shape
+from stocksync.api.schemas.base import Count, Shape
+from stocksync.domain.stock import Dataset
+from stocksync.sync.breaker import BreakerState
 
 TokenSource = Annotated[Literal["env", "database"] | None, Field(description="令牌的来源，绝不含令牌本身")]
 
@@ -42,6 +45,59 @@ class CurrentEnvelope(Shape):
 
     success: Literal[True]
     data: CurrentSourceOut
+    message: str
+
+
+class DatasetHealthOut(Shape):
+    """一个数据源的一个数据集；从未请求过的数据集不列出，未知为 null。"""
+
+    dataset: Dataset
+    state: Annotated[
+        BreakerState, Field(description="closed：正常请求；open：冷却中，不请求；half_open：下次试探一次")
+    ]
+    failures: Annotated[Count, Field(description="连续失败的次数")]
+    open_until: Annotated[datetime | None, Field(description="冷却至")]
+    last_success_at: datetime | None
+    last_error: str | None
+    last_error_at: datetime | None
+    latency_ms: Annotated[int | None, Field(ge=0, description="上次成功的用时")]
+    rows: Annotated[int | None, Field(ge=0, description="上次成功的可用行数")]
+
+
+class SourceHealthOut(Shape):
+    """一个数据源的健康状况。冷却中的不会为此请求，此时 checked_at 和 check_ms 为 null。"""
+
+    name: str
+    priority: int
+    description: str
+    available: bool
+    message: str
+    token_source: TokenSource
+    checked_at: datetime | None
+    check_ms: Annotated[int | None, Field(ge=0, description="最近一次连通性检查的用时")]
+    datasets: list[DatasetHealthOut]
+
+
+class SourcesHealthEnvelope(Shape):
+    """成功的应答，data 为各数据源的健康状况。"""
+
+    success: Literal[True]
+    data: list[SourceHealthOut]
+    message: str
+
+
+class CacheOut(Shape):
+    """清除了什么。"""
+
+    cleared: Literal[True]
+    items_cleared: Count
+
+
+class CacheEnvelope(Shape):
+    """成功的应答，data 为清除的结果。"""
+
+    success: Literal[True]
+    data: CacheOut
     message: str
 
 

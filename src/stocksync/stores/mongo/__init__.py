@@ -15,6 +15,7 @@ from stocksync.stores.mongo.connection import (
     translating,
 )
 from stocksync.stores.mongo.health import MongoHealthStore
+from stocksync.stores.mongo.keys import MongoIdempotencyStore
 from stocksync.stores.mongo.lease import Lease
 from stocksync.stores.mongo.logs import MongoOperationLogStore
 from stocksync.stores.mongo.runs import MongoRunStore
@@ -34,6 +35,7 @@ class MongoStore:
     logs: MongoOperationLogStore
     calendar: MongoCalendarStore
     health: MongoHealthStore
+    keys: MongoIdempotencyStore
     indexing: "asyncio.Task[None]"
 
     async def ping(self) -> None:
@@ -68,6 +70,7 @@ async def open_mongo(url: str, *, backoff: float = BACKOFF_SECONDS) -> MongoStor
         logs=MongoOperationLogStore(connection),
         calendar=MongoCalendarStore(connection),
         health=MongoHealthStore(connection),
+        keys=MongoIdempotencyStore(connection),
         indexing=asyncio.create_task(_index(connection)),
     )
 

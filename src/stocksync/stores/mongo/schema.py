@@ -73,6 +73,7 @@ INDEXES: Final = (
     Index(collection=EVENTS, name="by_run", keys=(("run_id", ASCENDING), ("seq", ASCENDING))),
     Index(collection=REJECTS, name="by_run", keys=(("run_id", ASCENDING), ("seq", ASCENDING))),
     Index(collection=CHANGES, name="by_run", keys=(("run_id", ASCENDING), ("seq", ASCENDING))),
+    Index(collection=IDEMPOTENCY, name="by_age", keys=(("claimed_at", ASCENDING),)),
     Index(collection=LOGS, name="by_time", keys=(("timestamp", DESCENDING), ("_id", DESCENDING))),
     Index(collection=LOGS, name="by_type", keys=(("action_type", ASCENDING), ("timestamp", DESCENDING))),
     Index(collection=LOGS, name="by_success", keys=(("success", ASCENDING), ("timestamp", DESCENDING))),

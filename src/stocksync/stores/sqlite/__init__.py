@@ -9,6 +9,7 @@ from stocksync.ports import Store
 from stocksync.stores.sqlite.calendar import SqliteCalendarStore
 from stocksync.stores.sqlite.database import Database
 from stocksync.stores.sqlite.health import SqliteHealthStore
+from stocksync.stores.sqlite.keys import SqliteIdempotencyStore
 from stocksync.stores.sqlite.logs import SqliteOperationLogStore
 from stocksync.stores.sqlite.runs import SqliteRunStore
 from stocksync.stores.sqlite.schema import migrate, require_ours
@@ -27,6 +28,7 @@ class SqliteStore:
     logs: SqliteOperationLogStore
     calendar: SqliteCalendarStore
     health: SqliteHealthStore
+    keys: SqliteIdempotencyStore
 
     async def ping(self) -> None:
         """Prove that the file can be read. Raises StoreUnavailable."""
@@ -54,4 +56,5 @@ async def open_sqlite(url: str) -> Store:
         logs=SqliteOperationLogStore(database),
         calendar=SqliteCalendarStore(database),
         health=SqliteHealthStore(database),
+        keys=SqliteIdempotencyStore(database),
     )

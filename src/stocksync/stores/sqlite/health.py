@@ -11,8 +11,8 @@ from stocksync.stores.sqlite.database import Database
 from stocksync.stores.text import storable
 
 _SELECT: Final = (
-    "SELECT source, dataset, failures, open_until, last_error, last_error_at, last_success_at "
-    "FROM source_health"
+    "SELECT source, dataset, failures, open_until, last_error, last_error_at, last_success_at, latency_ms, "
+    "rows FROM source_health"
 )
 
 
@@ -36,10 +36,11 @@ class SqliteHealthStore:
         def work(db: sqlite3.Connection) -> None:
             db.execute(
                 "INSERT OR REPLACE INTO source_health (source, dataset, failures, open_until, last_error, "
-                "last_error_at, last_success_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "last_error_at, last_success_at, latency_ms, rows) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     health.source, health.dataset.value, health.failures, _seconds(health.open_until), error,
                     _seconds(health.last_error_at), _seconds(health.last_success_at),
+                    health.latency_ms, health.rows,
                 ),
             )  # fmt: skip
 
@@ -53,15 +54,17 @@ class SqliteHealthStore:
 
 
 def _health(row: tuple[Any, ...]) -> SourceHealth:
-    source, dataset, failures, open_until, last_error, last_error_at, last_success_at = row
+    source, dataset, failures, open_until, error, error_at, success_at, latency_ms, rows = row
     return SourceHealth(
         source=source,
         dataset=Dataset(dataset),
         failures=failures,
         open_until=_moment(open_until),
-        last_error=last_error,
-        last_error_at=_moment(last_error_at),
-        last_success_at=_moment(last_success_at),
+        last_error=error,
+        last_error_at=_moment(error_at),
+        last_success_at=_moment(success_at),
+        latency_ms=latency_ms,
+        rows=rows,
     )
 
 

@@ -154,9 +154,10 @@ CREATE INDEX operation_logs_by_success ON operation_logs (success, timestamp DES
 CREATE TABLE idempotency_keys (
     key TEXT PRIMARY KEY,
     fingerprint TEXT NOT NULL,
-    run_id TEXT,
-    created_at REAL NOT NULL
+    run_id TEXT NOT NULL,
+    claimed_at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (claimed_at);
 
 ALTER TABLE source_health ADD COLUMN latency_ms INTEGER;
 ALTER TABLE source_health ADD COLUMN rows INTEGER;
