@@ -71,9 +71,8 @@ class Lease:
 
     async def seed(self) -> None:
         """Make the document where there is none yet."""
-        first = {"token": 0, "sealed": 0, "unclosed": [], **_FREE}
-        with reaching():
-            await self._slots.update_one(_SLOT, {"$setOnInsert": first}, upsert=True)
+        first = {"$setOnInsert": {"token": 0, "sealed": 0, "unclosed": [], **_FREE}}
+        await self._connection.persistently(lambda: self._slots.update_one(_SLOT, first, upsert=True))
 
     async def acquire(
         self, run: SyncStats, *, owner: str, ttl: timedelta, force: bool

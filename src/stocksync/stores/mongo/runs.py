@@ -50,8 +50,10 @@ class MongoRunStore:
         try:
             for each in unclosed:
                 await self._close(each, run.started_at or datetime.now(UTC))
-            with reaching(), suppress(LeaseLost):  # displaced already, as his first step will tell the owner
-                await self._put(replace(run, revision=fence.first_revision), first=True)
+            begun = replace(run, revision=fence.first_revision)
+            with suppress(LeaseLost):  # displaced already, as his first step will tell the owner
+                await self._connection.persistently(lambda: self._put_run(begun, first=True))
+                await self._connection.persistently(lambda: show(self._connection, begun))
         except BaseException:
             await self._let_go(fence)
             raise
@@ -69,7 +71,8 @@ class MongoRunStore:
         with reaching(CONTROL_SECONDS):
             cancel_requested = await self._lease.renew(fence, ttl)
             await self._append(fence.run_id, journal)
-            await self._put(stats)
+            await self._put_run(stats, first=False)
+            await show(self._connection, stats)
             return cancel_requested
 
     async def finish(self, fence: Fence, stats: SyncStats, journal: Journal) -> SyncStats:
@@ -134,12 +137,8 @@ class MongoRunStore:
     def watch(self) -> AsyncIterator[SyncStats]:
         return watch(self._connection)
 
-    async def _put(self, stats: SyncStats, *, first: bool = False) -> None:
-        """Store one step, and show it. Raises LeaseLost where the run is beyond this revision."""
-        await self._put_run(stats, first=first)
-        await show(self._connection, stats)
-
     async def _put_run(self, stats: SyncStats, *, first: bool) -> None:
+        """Store one step. Raises LeaseLost where the run is beyond this revision."""
         document, going = _as_document(stats), {"_id": stats.run_id, "finished_at": None}
         earlier = {"revision": {"$lt": stats.revision}}  # and a run that has ended stays as it ended
         try:
