@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 STORE ?=
 ROUNDS ?= 20
+CASES ?= 400
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check chaos bench lock clean
+.PHONY: help demo serve test check chaos fuzz bench lock clean
 
 help: ## Show what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -30,6 +31,9 @@ check: $(VENV)/.dev ## Lint, types and layer rules
 
 chaos: $(VENV)/.dev ## The kill and race loops, long [ROUNDS=20]
 	@$(BIN)/python -m pytest tests -m chaos -s --rounds $(ROUNDS)
+
+fuzz: $(VENV)/.dev ## Everything in the OpenAPI document, long [CASES=400 for each route]
+	@$(BIN)/python -m pytest tests/integration/test_fuzz.py -s --rounds $(CASES)
 
 bench: $(VENV)/.dev ## The benchmarks; each prints a ratio measured in one run
 	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

@@ -69,6 +69,8 @@ def install(api: FastAPI) -> None:
     @api.exception_handler(HTTPException)
     async def framework(request: Request, exc: HTTPException) -> Response:
         status = HTTPStatus(exc.status_code)
+        if status is HTTPStatus.BAD_REQUEST:  # the one that FastAPI has: bytes that are no JSON
+            return problem("invalid_request", "请求体不是有效的 JSON", request.url.path)
         code = _FRAMEWORK.get(status, "http_error")
         message = str(exc.detail) if code == "http_error" else PROBLEM_TYPES[code].title
         return problem(code, message, request.url.path, status=status, headers=exc.headers)
