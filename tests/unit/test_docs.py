@@ -47,7 +47,7 @@ def test_the_readme_names_every_verb_and_no_other(name: str) -> None:
 
 @pytest.mark.parametrize("name", READMES)
 def test_the_readme_names_every_route(name: str) -> None:
-    named = set(re.findall(r"(/(?:api|livez|readyz)[\w/{}-]*)", (ROOT / name).read_text()))
+    named = set(re.findall(r"(/(?:api|livez|readyz|health)[\w/{}-]*)", (ROOT / name).read_text()))
     document = create_api(Settings()).application.openapi()  # type: ignore[union-attr] # it is FastAPI's
     assert set(document["paths"]) <= named
 
