@@ -22,6 +22,7 @@ from pymongo.errors import (
     ExecutionTimeout,
     InvalidName,
     InvalidOperation,
+    NetworkTimeout,
     OperationFailure,
     PyMongoError,
     WriteConcernError,
@@ -179,7 +180,8 @@ def searching() -> Iterator[None]:
         with reaching(SEARCH_SECONDS):
             yield
     except StoreUnavailable as exc:
-        if isinstance(exc.__cause__, ExecutionTimeout):
+        # Server and client have the same limit, and either may be the first to notice.
+        if isinstance(exc.__cause__, ExecutionTimeout | NetworkTimeout):
             raise SearchTimedOut from exc
         raise
 

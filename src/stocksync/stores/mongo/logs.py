@@ -12,6 +12,7 @@ from stocksync.stores.logs import tally
 from stocksync.stores.mongo.connection import Connection, reaching, searching
 from stocksync.stores.mongo.records import (
     HOUR,
+    after,
     conditions,
     decode_log,
     encode_log,
@@ -87,15 +88,9 @@ class MongoOperationLogStore:
     async def _page_after(
         self, last: Mapping[str, Any] | None, wanted: Mapping[str, Any]
     ) -> Sequence[Mapping[str, Any]]:
-        """Read on from a place in the index: to compare times would leave out those that are no dates."""
-        order = list(NEWEST_LOGS_FIRST)
-        cursor = self._logs.find(wanted, sort=order, limit=_PAGE)
-        if last is not None:
-            place: list[Any] = [("timestamp", last.get("timestamp")), ("_id", last["_id"])]
-            cursor = cursor.hint(order).min(place)
+        which = wanted if last is None else {"$and": [wanted, after(last)]}
         with searching():
-            found = await cursor.to_list()
-        return [document for document in found if last is None or document["_id"] != last["_id"]]
+            return await self._logs.find(which, sort=list(NEWEST_LOGS_FIRST), limit=_PAGE).to_list()
 
     async def delete(self, wanted: LogFilter = EVERY_LOG, *, keep: str = "") -> int:
         others = {"_id": {"$nin": possible_ids(keep)}}

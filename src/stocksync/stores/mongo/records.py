@@ -143,3 +143,16 @@ def _within(wanted: LogFilter) -> list[Mapping[str, Any]]:
         {"timestamp": {"$type": "string"}, "$and": [read, readable]},
         {"timestamp": None, "$and": [read, readable]},
     ]
+
+
+def after(last: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The filter that matches what comes after a record where the newest are first.
+
+    The order is that of all BSON types, as in an index: $lt alone would leave out the records of an older
+    service whose time is no date. What makes use of the index is the first part, which keeps ties.
+    """
+    time, its_time = {"$ifNull": ["$timestamp", None]}, {"$literal": last.get("timestamp")}
+    earlier = {"$lt": [time, its_time]}
+    tied = {"$and": [{"$eq": [time, its_time]}, {"$lt": ["$_id", {"$literal": last["_id"]}]}]}
+    not_later = {"timestamp": {"$not": {"$gt": last.get("timestamp")}}}
+    return {**not_later, "$expr": {"$or": [earlier, tied]}}
