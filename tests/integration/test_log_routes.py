@@ -114,7 +114,7 @@ async def test_a_day_with_all_kinds_of_actions(http: httpx.AsyncClient, simulato
     own = {"action_type": "自定义", "action": "=cmd|' /C calc'!A0", "details": {"页": ["a", 1, None]}}
     created = (await http.post(f"{BASE}/create", json=own)).json()
     CreatedEnvelope.model_validate(created)
-    await exported(http, keyword="无此")
+    assert await exported(http, end_date="2026-01-01") == []
 
     logs = (await listed(http))["logs"]
     assert sorted(log["action"] for log in logs) == sorted(
@@ -206,8 +206,9 @@ GOOD = {"action_type": "x", "action": "y"}
         {**GOOD, "details": {"a": {"b": 1}}}, {**GOOD, "details": {"a": "x" * 1001}},
         {**GOOD, "details": [1]},
         {**GOOD, "details": {str(n): n for n in range(51)}}, {**GOOD, "details": {"a": [1] * 101}},
+        {**GOOD, "duration_ms": False}, {**GOOD, "duration_ms": 1.5},
         {**GOOD, "details": {"a": 2**64}}, {**GOOD, "duration_ms": -1}, {**GOOD, "duration_ms": 2**63},
-        {**GOOD, "success": "vielleicht"}, {**GOOD, "session_id": "x" * 129},
+        {**GOOD, "success": "vielleicht"}, {**GOOD, "success": "true"}, {**GOOD, "session_id": "x" * 129},
     ],
 )  # fmt: skip
 async def test_a_senseless_record_is_refused(http: httpx.AsyncClient, body: object) -> None:

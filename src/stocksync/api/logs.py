@@ -137,7 +137,8 @@ async def log_stats(
 async def export_csv(request: Request, wanted: Wanted) -> Response:
     """筛选条件与列表相同，最新的在前，时间为北京时间。导出本身也会留下一条记录。"""
     pages = app_of(request).audit.export(actor_of(request), wanted)
-    first = await anext(pages, ())  # before the answer begins: what fails here is still a problem document
+    # Before the answer begins: what fails here is still a problem document.
+    first = await anext(pages, None) or ()
     today = f"{datetime.now(UTC).astimezone(MARKET_ZONE):%Y-%m-%d}"
     disposition = f'attachment; filename="operation_logs_{today}.csv"'
     headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}

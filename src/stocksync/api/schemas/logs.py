@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from stocksync.api.schemas.base import Count, Shape
+from stocksync.api.schemas.base import JSON_INT, Count, Shape
 
 _MOST_EXACT = 2**53 - 1
 """The largest whole number that every reader of JSON keeps exactly."""
@@ -14,11 +14,17 @@ Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^$.\x00]+$")]
 Number = Annotated[float, Field(ge=-_MOST_EXACT, le=_MOST_EXACT)]
 Whole = Annotated[int, Field(ge=-_MOST_EXACT, le=_MOST_EXACT)]
+Days = Annotated[int, Field(ge=1, le=36500), JSON_INT]
+Milliseconds = Annotated[int, Field(ge=0, le=_MOST_EXACT), JSON_INT]
 Scalar = Text | bool | Whole | Number | None
 Detail = Scalar | Annotated[list[Scalar], Field(max_length=100)]
 Details = Annotated[
     dict[Name, Detail],
-    Field(max_length=50, description="补充信息：名称 → 文字、数值、真假或它们的列表"),
+    Field(
+        max_length=50,
+        description="补充信息：名称 → 文字、数值、真假或它们的列表",
+        json_schema_extra={"additionalProperties": False},  # names that the pattern refuses
+    ),
 ]
 
 
@@ -96,7 +102,9 @@ class LogStatsEnvelope(Shape):
 class ClearLogsRequest(Shape):
     """要清空的范围；都缺省则清空全部。"""
 
-    days: Annotated[int | None, Field(ge=1, le=36500, description="保留最近的天数，只清空更早的记录")] = None
+    model_config = ConfigDict(strict=True)
+
+    days: Annotated[Days | None, Field(description="保留最近的天数，只清空更早的记录")] = None
     action_type: Annotated[str | None, Field(max_length=64, description="只清空这一类")] = None
 
 
@@ -126,12 +134,14 @@ class ClearedEnvelope(Shape):
 class CreateLogRequest(Shape):
     """前端自己的一次操作。操作者的地址与用户代理取自请求本身。"""
 
+    model_config = ConfigDict(strict=True)
+
     action_type: Annotated[str, Field(min_length=1, max_length=64, examples=["system_settings"])]
     action: Annotated[str, Field(min_length=1, max_length=200, examples=["修改显示设置"])]
     details: Details = Field(default_factory=dict)
     success: bool = True
     error_message: Text | None = None
-    duration_ms: Annotated[int | None, Field(ge=0, le=_MOST_EXACT)] = None
+    duration_ms: Milliseconds | None = None
     session_id: Annotated[str | None, Field(max_length=128)] = None
 
 
