@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -136,10 +135,11 @@ async def log_stats(
 )
 async def export_csv(request: Request, wanted: Wanted) -> Response:
     """筛选条件与列表相同，最新的在前，时间为北京时间。导出本身也会留下一条记录。"""
-    pages = app_of(request).audit.export(actor_of(request), wanted)
+    app = app_of(request)
+    pages = app.audit.export(actor_of(request), wanted)
     # Before the answer begins: what fails here is still a problem document.
     first = await anext(pages, None) or ()
-    today = f"{datetime.now(UTC).astimezone(MARKET_ZONE):%Y-%m-%d}"
+    today = f"{app.clock.now().astimezone(MARKET_ZONE):%Y-%m-%d}"
     disposition = f'attachment; filename="operation_logs_{today}.csv"'
     headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
     return CsvResponse(_file(first, pages), headers=headers)
