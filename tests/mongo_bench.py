@@ -187,7 +187,7 @@ async def ended(bench: Bench) -> None:
     (run,) = bench.witness.everything()["sync_runs"]
     assert run["status"] == "success"
     assert tuple(await bench.store.runs.events("run-1")) == JOURNAL.events
-    (record,) = await bench.store.logs.recent(9)
+    (record,) = await bench.store.logs.search(limit=9)
     assert record.details["outcome"] == "success"
     await acquire(bench.store, "run-2")
 
@@ -197,7 +197,7 @@ async def log(bench: Bench) -> None:
 
 
 async def logged(bench: Bench) -> None:
-    assert len(await bench.store.logs.recent(9)) == 2
+    assert len(await bench.store.logs.search(limit=9)) == 2
 
 
 DAYS: Final = (date(2026, 4, 13), date(2026, 4, 17))

@@ -27,8 +27,10 @@
     │   └── RunFailed            a run that cannot be completed; carries the reason
     ├── StoreError               the database
     │   ├── StoreUnavailable     cannot be reached or written now; may heal by itself
+    │   ├── SearchTimedOut       a search that takes too long
     │   ├── StoreInvalid         is not a database that this version can use
     │   └── StoreUrlInvalid      STOCKSYNC_STORE names no store that exists
+    ├── LogNotFound              no such record in the operation log
     ├── ServerDied               a server that we started ended by itself
     └── RequestRefused           an HTTP request that is turned away
         ├── HostRefused          a Host header that is not allowed (DNS rebinding)
@@ -233,6 +235,16 @@ class StoreUnavailable(StoreError):
     code = "store_unavailable"
 
 
+class SearchTimedOut(StoreError):
+    """A search takes longer than one may; a narrower one may not."""
+
+    code = "search_timed_out"
+
+    def __init__(self) -> None:
+        """Say what helps, the same in every store."""
+        super().__init__("搜索超时，请缩小时间范围或换一个关键字")
+
+
 class StoreInvalid(StoreError):
     """The database is damaged, or made by a newer version: no retry will help."""
 
@@ -243,6 +255,12 @@ class StoreUrlInvalid(StoreError):
     """STOCKSYNC_STORE names a kind of store that does not exist here."""
 
     code = "store_url_invalid"
+
+
+class LogNotFound(StocksyncError):
+    """No record of the operation log has this id, or it was cleared."""
+
+    code = "log_not_found"
 
 
 class ServerDied(StocksyncError):

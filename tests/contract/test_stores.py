@@ -647,7 +647,7 @@ async def test_the_end_of_a_run_completes_its_operation_log_record(
     await store.logs.create(record("run-0"))
     await store.logs.create(record())
     await finish(store, fence, writing(fence, stats, 2, inserted=100), reason=reason)
-    bare, other, log = await store.logs.recent(9)
+    bare, other, log = await store.logs.search(limit=9)
     outcome = "failed" if reason else "success"
     assert log.details == {"force": False, "来源": ["tushare"], "outcome": outcome}
     assert (log.success, log.duration_ms) == (True, 60_000)
@@ -660,7 +660,7 @@ async def test_a_rescue_completes_the_operation_log_record_too(store: Store) -> 
     await store.logs.create(record("run-1"))
     await let_it_run_out(store, fence, stats)
     await store.runs.rescue(NOON + timedelta(seconds=21))
-    (log,) = await store.logs.recent(9)
+    (log,) = await store.logs.search(limit=9)
     assert (log.details["outcome"], log.duration_ms, log.success) == ("failed", 21_000, True)
     assert log.error_message
 
@@ -669,7 +669,7 @@ async def test_force_completes_the_operation_log_record_of_the_old_run(store: St
     await acquire(store)
     await store.logs.create(record("run-1"))
     await acquire(store, "run-2", force=True, at=NOON + timedelta(seconds=4))
-    (log,) = await store.logs.recent(9)
+    (log,) = await store.logs.search(limit=9)
     assert (log.details["outcome"], log.duration_ms) == ("failed", 4_000)
 
 
@@ -910,16 +910,16 @@ async def test_a_record_is_given_back_as_it_was(store: Store) -> None:
         timestamp=NOON + timedelta(milliseconds=123),  # BSON knows no finer time
     )
     await store.logs.create(full)
-    assert await store.logs.recent(9) == [full]
-    assert await store.logs.recent(0) == []
+    assert await store.logs.search(limit=9) == [full]
+    assert await store.logs.search(limit=0) == []
 
 
 async def test_records_come_newest_first_each_with_its_own_id(store: Store) -> None:
     logs = [record(details={"n": n}, timestamp=NOON + timedelta(seconds=n // 2)) for n in range(6)]
     ids = [await store.logs.create(log) for log in logs]
     assert len(set(ids)) == len(logs)
-    assert await store.logs.recent(9) == logs[::-1]
-    assert await store.logs.recent(2) == [logs[5], logs[4]]
+    assert await store.logs.search(limit=9) == logs[::-1]
+    assert await store.logs.search(limit=2) == [logs[5], logs[4]]
 
 
 MONDAY = date(2026, 4, 13)
@@ -1064,6 +1064,6 @@ async def test_the_record_of_a_run_takes_whatever_its_end_says(store: Store) -> 
         revision=fence.revision(9),
     )
     await store.runs.finish(fence, ended, NOTHING)
-    [log] = await store.logs.recent(1)
+    [log] = await store.logs.search(limit=1)
     assert "服务器说" in (log.error_message or "")
     assert log.details["outcome"] == "failed"

@@ -95,5 +95,5 @@ async def test_a_store_that_cannot_be_written_safely_is_said_before_anything_is_
     ended = await app.service.run_full_sync()
     assert (ended.status, ended.reason, ended.message) == (SyncStatus.FAILED, Reason.ERROR, message)
     assert simulator.calls.get() == {}
-    (log,) = await app.store.logs.recent(1)
+    (log,) = await app.store.logs.search(limit=1)
     assert log.error_message == message

@@ -347,7 +347,7 @@ async def disturbed_sync(app: App, trio: ReplicaSet, moment: str, disturb: Distu
 async def complaints(app: App, ended: SyncStats, rows: Sequence[Document], calm: Calm) -> list[str]:
     """Everything that is wrong with a sync that should have gone as if nothing had been."""
     run_id = ended.run_id or ""
-    outcomes = [log.details.get("outcome") for log in await app.store.logs.recent(100)]
+    outcomes = [log.details.get("outcome") for log in await app.store.logs.search(limit=100)]
     marks = await app.store.stocks.marks(run_id)
     holds = {
         f"success, and not {ended.message}": ended.status is SyncStatus.SUCCESS,

@@ -195,7 +195,7 @@ async def test_two_servers_make_one_run_tell_one_truth_and_make_good_what_an_own
             took = time.monotonic() - killed_at
             ended = await status_when(survivor, 30, run_id=resumed["run_id"], status="success")
         await check_both(store, run_id, ended, total=len(simulator.market.stocks))
-        check_records(await store.logs.recent(2 * CLIENTS), run_id, ended["run_id"])
+        check_records(await store.logs.search(limit=2 * CLIENTS), run_id, ended["run_id"])
     lags = sampling.lags()
     print(f"resumed {took:.1f} of {promised + RESUMED:.0f} s after kill -9 of the owner")
     print(f"four workers, one revision: {len(lags)} answers, behind by at most {lags[-1]:.2f} s")

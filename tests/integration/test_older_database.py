@@ -237,7 +237,7 @@ async def test_records_of_an_older_service_can_be_read(url: str, old: Old, opene
         ]
     )
     store = await take_over(url, opened)
-    by_action = {log.action: log for log in await store.logs.recent(9)}
+    by_action = {log.action: log for log in await store.logs.search(limit=9)}
     assert by_action["旧操作"].timestamp == datetime(2025, 1, 2, 7, 30, tzinfo=UTC)
     assert by_action[""].timestamp == datetime(2024, 1, 1, tzinfo=UTC)
 

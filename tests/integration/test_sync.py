@@ -23,7 +23,7 @@ REQUEST = RunRequest(trigger=Trigger.API, actor=Actor(username="tester", ip_addr
 
 
 async def last_log(app: App) -> OperationLog:
-    return (await app.store.logs.recent(1))[0]
+    return (await app.store.logs.search(limit=1))[0]
 
 
 async def test_a_first_sync_stores_the_whole_market(app: App, simulator: Simulator) -> None:
@@ -108,7 +108,7 @@ async def test_force_takes_over(app: App, simulator: Simulator) -> None:
     assert stats.status is SyncStatus.SUCCESS
     displaced = await app.service.get_run(old.stats.run_id or "")
     assert (displaced.status, displaced.reason) == (SyncStatus.FAILED, Reason.SUPERSEDED)
-    logs = {log.run_id: log.details.get("outcome") for log in await app.store.logs.recent(10)}
+    logs = {log.run_id: log.details.get("outcome") for log in await app.store.logs.search(limit=10)}
     assert logs[old.stats.run_id] == "failed"
     assert logs[stats.run_id] == "success"
 

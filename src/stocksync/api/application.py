@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from stocksync import __version__
-from stocksync.api import document, health, problems, runs, sources, status
+from stocksync.api import document, health, logs, problems, runs, sources, status
 from stocksync.api.gateway import Gateway
 from stocksync.api.shutdown import on_stop_signal
 from stocksync.api.state import State
@@ -65,7 +65,7 @@ def create_api(settings: Settings, *, opener: OpenApp = _open_serving) -> Gatewa
         )
     problems.install(api)
     document.make_exact(api)
-    for router in (status.router, runs.router, sources.router, health.router):
+    for router in (status.router, runs.router, sources.router, logs.router, health.router):
         api.include_router(router)
     gateway.application = api
     return gateway

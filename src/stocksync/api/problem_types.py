@@ -55,6 +55,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         "没有这次运行",
         "编号有误，或该次运行已超过 STOCKSYNC_KEEP_RUNS_DAYS 而被清理。",
     ),
+    "log_not_found": ProblemType(
+        HTTPStatus.NOT_FOUND, "没有这条操作日志", "编号有误，或该记录已被清空；清空本身会留下一条记录。"
+    ),
     "not_found": ProblemType(HTTPStatus.NOT_FOUND, "没有这个地址", "接口文档见 /docs。"),
     "method_not_allowed": ProblemType(
         HTTPStatus.METHOD_NOT_ALLOWED, "该地址不支持此方法", "Allow 头列出了支持的方法。"
@@ -74,6 +77,12 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     ),
     "body_too_large": ProblemType(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "请求体过大", "没有任何请求需要 1 MiB 以上的请求体。"
+    ),
+    "search_timed_out": ProblemType(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "搜索超时",
+        "缩小时间范围，或换一个关键字：按关键字查找要逐条查看范围内的记录。",
+        retry_after=5,
     ),
     "too_many_waiting": ProblemType(
         HTTPStatus.SERVICE_UNAVAILABLE,

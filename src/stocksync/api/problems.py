@@ -52,6 +52,18 @@ def problem_response(
     return problem(code, str(error), instance, headers=headers)
 
 
+def _framework_problem(exc: HTTPException, instance: str) -> Response:
+    # FastAPI makes a 400 of whatever reading a body raises: our refusals, JSON beyond Python's limits.
+    if isinstance(exc.__cause__, StocksyncError):
+        return problem_response(exc.__cause__, instance)
+    status = HTTPStatus(exc.status_code)
+    if status is HTTPStatus.BAD_REQUEST:
+        return problem("invalid_request", "请求体不是可读的 JSON", instance)
+    code = _FRAMEWORK.get(status, "http_error")
+    message = str(exc.detail) if code == "http_error" else PROBLEM_TYPES[code].title
+    return problem(code, message, instance, status=status, headers=exc.headers)
+
+
 def install(api: FastAPI) -> None:
     """Answer every error with a problem: ours, the framework's and the ones that nobody foresaw."""
 
@@ -68,12 +80,7 @@ def install(api: FastAPI) -> None:
 
     @api.exception_handler(HTTPException)
     async def framework(request: Request, exc: HTTPException) -> Response:
-        status = HTTPStatus(exc.status_code)
-        if status is HTTPStatus.BAD_REQUEST:  # the one that FastAPI has: bytes that are no JSON
-            return problem("invalid_request", "请求体不是有效的 JSON", request.url.path)
-        code = _FRAMEWORK.get(status, "http_error")
-        message = str(exc.detail) if code == "http_error" else PROBLEM_TYPES[code].title
-        return problem(code, message, request.url.path, status=status, headers=exc.headers)
+        return _framework_problem(exc, request.url.path)
 
     @api.exception_handler(Exception)
     async def unforeseen(request: Request, exc: Exception) -> Response:

@@ -19,7 +19,7 @@ from stocksync.api.schemas.sources import (
 )
 from stocksync.api.state import app_of
 from stocksync.api.view import envelope
-from stocksync.audit import log_operation
+from stocksync.audit import ActionType, OperationLogCreate
 from stocksync.domain.wire import iso
 from stocksync.ports import SourceHealth
 from stocksync.sync.breaker import breaker_state
@@ -104,14 +104,12 @@ async def check_sources(
     """对每个数据源发出一次真实请求，同时进行，各自最多 10 秒。"""
     app = app_of(request)
     name = body.source_name if body else None
-    reports = await app.monitor.test(name)
-    await log_operation(
-        app.audit,
-        actor_of(request),
-        action_type="system_settings",
-        action="测试数据源连接",
-        details={report.name: report.available for report in reports},
+    record = OperationLogCreate(
+        action_type=ActionType.SYSTEM_SETTINGS, action="测试数据源连接", details={"source_name": name}
     )
+    async with app.audit.recorded(actor_of(request), record) as recording:
+        reports = await app.monitor.test(name)
+        recording.details.update((report.name, report.available) for report in reports)
     results = [
         {**_source(report), "available": report.available, "message": report.message} for report in reports
     ]
@@ -150,14 +148,9 @@ async def recommendations(request: Request) -> Response:
 async def clear_cache(request: Request) -> Response:
     """只清除缓存（数据源的检查结果），绝不触及历史记录或正在运行的任务。"""
     app = app_of(request)
-    dropped = app.monitor.forget()
-    await log_operation(
-        app.audit,
-        actor_of(request),
-        action_type="cache_operation",
-        action="清除缓存",
-        details={"items_cleared": dropped},
-    )
+    record = OperationLogCreate(action_type=ActionType.CACHE_OPERATION, action="清除缓存")
+    async with app.audit.recorded(actor_of(request), record) as recording:
+        dropped = recording.details["items_cleared"] = app.monitor.forget()
     return _answer({"cleared": True, "items_cleared": dropped})
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from stocksync.aio import stop, uninterrupted
-from stocksync.audit import Actor, OperationLogService, log_operation
+from stocksync.audit import ActionType, Actor, OperationLogService, log_operation
 from stocksync.domain.status import COMPLETED, Job, SyncStats, Trigger, begin
 from stocksync.domain.wire import MARKET_ZONE
 from stocksync.errors import (
@@ -125,13 +125,14 @@ class MultiSourceBasicsSyncService:
 
     async def start(self, request: RunRequest) -> Started:
         """Start a run, or tell which one goes on; always recorded. Raises UnknownSource, StoreError."""
+        asked = self._clock.monotonic()
         try:
             return Started(await self._begin(request), accepted=True)
         except RunInProgress as exc:
-            await self._record(request, error=str(exc))
+            await self._record(request, error=str(exc), duration_ms=self._since(asked))
             return Started(await self._refresh(), accepted=False)
         except UnknownSource as exc:
-            await self._record(request, error=str(exc))
+            await self._record(request, error=str(exc), duration_ms=self._since(asked))
             raise
 
     def new_run_id(self) -> str:
@@ -170,6 +171,7 @@ class MultiSourceBasicsSyncService:
 
         Raises NoRunInProgress, StoreError.
         """
+        began = self._clock.monotonic()
         stats = await self._refresh()
         wanted = stats.running and run_id in (None, stats.run_id)
         asked = wanted and await self._store.runs.request_cancel(stats.run_id or "")
@@ -177,10 +179,11 @@ class MultiSourceBasicsSyncService:
         await log_operation(
             self._audit,
             actor,
-            action_type="data_import",
+            action_type=ActionType.DATA_IMPORT,
             action="取消股票基础信息同步",
             details={"run_id": stats.run_id} if asked else {},
             error_message=error,
+            duration_ms=self._since(began),
         )
         if error:
             raise NoRunInProgress(error)
@@ -279,13 +282,22 @@ class MultiSourceBasicsSyncService:
                 self.board.publish(stats)
         return self.board.get()
 
+    def _since(self, began: float) -> int:
+        """Milliseconds since the clock's `began`."""
+        return round((self._clock.monotonic() - began) * 1000)
+
     async def _record(
-        self, request: RunRequest, *, run_id: str | None = None, error: str | None = None
+        self,
+        request: RunRequest,
+        *,
+        run_id: str | None = None,
+        error: str | None = None,
+        duration_ms: int | None = None,
     ) -> None:
         await log_operation(
             self._audit,
             request.actor,
-            action_type="data_import",
+            action_type=ActionType.DATA_IMPORT,
             action="运行股票基础信息同步",
             details={
                 "run_id": run_id,
@@ -295,5 +307,6 @@ class MultiSourceBasicsSyncService:
                 "preferred_sources": list(request.preferred_sources),
             },
             error_message=error,
+            duration_ms=duration_ms,
             run_id=run_id,
         )

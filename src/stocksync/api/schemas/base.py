@@ -1,11 +1,19 @@
 """What all shapes share, and the shape of a problem."""
 
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=0)]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+JSON_INT: Final = BeforeValidator(_whole)
+"""Makes a strict int what JSON Schema means by integer: 3 and 3.0, and neither "3" nor true. Put it last."""
 
 
 class Shape(BaseModel):

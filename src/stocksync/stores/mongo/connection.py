@@ -19,15 +19,17 @@ from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
+    ExecutionTimeout,
     InvalidName,
     InvalidOperation,
+    NetworkTimeout,
     OperationFailure,
     PyMongoError,
     WriteConcernError,
 )
 
 from stocksync.aio import heeding_cancellation
-from stocksync.errors import StoreError, StoreInvalid, StoreUnavailable, StoreUrlInvalid
+from stocksync.errors import SearchTimedOut, StoreError, StoreInvalid, StoreUnavailable, StoreUrlInvalid
 from stocksync.stores.retry import Retry
 
 Result = TypeVar("Result")
@@ -36,6 +38,9 @@ DEFAULT_DATABASE: Final = "stocksync"
 
 OPERATION_SECONDS: Final = 20.0
 """For one operation, server selection and PyMongo's own retries included: longer than an election takes."""
+
+SEARCH_SECONDS: Final = 5.0
+"""For a look through many documents; one that takes longer is broken off."""
 
 CONTROL_SECONDS: Final = 5.0
 """For what a person or a heartbeat waits for: the slot, a step, how a job stands."""
@@ -166,6 +171,19 @@ def reaching(seconds: float = OPERATION_SECONDS) -> Iterator[None]:
     """Let PyMongo work for at most so long, its own retries included. Raises StoreError."""
     with translating(), pymongo.timeout(seconds):
         yield
+
+
+@contextmanager
+def searching() -> Iterator[None]:
+    """Let the server look through many documents. Raises SearchTimedOut, StoreError."""
+    try:
+        with reaching(SEARCH_SECONDS):
+            yield
+    except StoreUnavailable as exc:
+        # Server and client have the same limit, and either may be the first to notice.
+        if isinstance(exc.__cause__, ExecutionTimeout | NetworkTimeout):
+            raise SearchTimedOut from exc
+        raise
 
 
 @contextmanager

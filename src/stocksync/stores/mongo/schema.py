@@ -54,6 +54,9 @@ def _stocks(name: str, *fields: str, direction: int = ASCENDING, unique: bool = 
 
 UNIQUE_STOCK: Final = _stocks("code_source_unique", "code", "source", unique=True)
 
+NEWEST_LOGS_FIRST: Final = (("timestamp", DESCENDING), ("_id", DESCENDING))
+"""In which order records of operation_logs are listed; an _id is later than the ones before it."""
+
 INDEXES: Final = (
     UNIQUE_STOCK,
     _stocks("code_index", "code"),
@@ -74,9 +77,9 @@ INDEXES: Final = (
     Index(collection=REJECTS, name="by_run", keys=(("run_id", ASCENDING), ("seq", ASCENDING))),
     Index(collection=CHANGES, name="by_run", keys=(("run_id", ASCENDING), ("seq", ASCENDING))),
     Index(collection=IDEMPOTENCY, name="by_age", keys=(("claimed_at", ASCENDING),)),
-    Index(collection=LOGS, name="by_time", keys=(("timestamp", DESCENDING), ("_id", DESCENDING))),
-    Index(collection=LOGS, name="by_type", keys=(("action_type", ASCENDING), ("timestamp", DESCENDING))),
-    Index(collection=LOGS, name="by_success", keys=(("success", ASCENDING), ("timestamp", DESCENDING))),
+    Index(collection=LOGS, name="by_time", keys=NEWEST_LOGS_FIRST),
+    Index(collection=LOGS, name="by_type", keys=(("action_type", ASCENDING), *NEWEST_LOGS_FIRST)),
+    Index(collection=LOGS, name="by_success", keys=(("success", ASCENDING), *NEWEST_LOGS_FIRST)),
     Index(collection=LOGS, name="by_run", keys=(("run_id", ASCENDING),)),
 )
 

@@ -1,7 +1,8 @@
 """One SQLite file, used from an event loop: whole transactions run on threads of their own.
 
-Two connections: one writes, one reads, so that readers never wait behind a batch. A transaction is one
-plain function on the writer's thread; nothing is awaited while it holds the write lock.
+Three connections: one writes, one reads and one searches, so that readers wait neither behind a batch nor
+behind a look through everything. A transaction is one plain function on the thread of its connection; nothing
+is awaited while it holds the write lock.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from stocksync.errors import StoreError, StoreInvalid, StoreUnavailable
+from stocksync.errors import SearchTimedOut, StoreError, StoreInvalid, StoreUnavailable
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
@@ -25,6 +26,12 @@ BUSY_SECONDS: Final = 10
 
 _TURN_SECONDS: Final = 0.5
 """A writer waits in turns of this length: between two of them it notices that the store is being closed."""
+
+SEARCH_SECONDS: Final = 5.0
+"""A search that takes longer is broken off."""
+
+_STEPS_PER_LOOK: Final = 10_000
+"""Of SQLite's virtual machine, between two looks at the clock: about a tenth of a millisecond."""
 
 NOW: Final = "((julianday('now') - 2440587.5) * 86400.0)"
 """SQL for the database's clock in seconds since 1970, with milliseconds (unixepoch('subsec') needs 3.42)."""
@@ -52,6 +59,7 @@ class Database:
     path: Path
     _writer: _Lane
     _reader: _Lane
+    _searcher: _Lane
     _closing: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
@@ -64,10 +72,15 @@ class Database:
         try:
             await writer.run(lambda: _wait_at_most(writer.connection, _TURN_SECONDS))
             reader = await _open_lane(path, inspect, prepare)
+            try:
+                searcher = await _open_lane(path, inspect, prepare)
+            except BaseException:
+                await reader.aclose()
+                raise
         except BaseException:
             await writer.aclose()
             raise
-        return cls(path, writer, reader)
+        return cls(path, writer, reader, searcher)
 
     async def write(self, work: Work[Result]) -> Result:
         """Run a function in one write transaction: all of it is committed, or nothing.
@@ -82,6 +95,11 @@ class Database:
         self._check_open()
         return await self._reader.run(lambda: _transact(self._reader.connection, _begin_reading, work))
 
+    async def search(self, work: Work[Result]) -> Result:
+        """Read like `read`, where that may take a while: others are not held up. Raises SearchTimedOut."""
+        self._check_open()
+        return await self._searcher.run(lambda: _in_time(self._searcher.connection, work))
+
     async def data_version(self) -> int:
         """Tell a number that changes whenever another connection, of any process, has committed."""
         self._check_open()
@@ -95,8 +113,8 @@ class Database:
         if self._closing.is_set():
             return
         self._closing.set()
-        await self._reader.aclose()
-        await self._writer.aclose()
+        for lane in (self._searcher, self._reader, self._writer):
+            await lane.aclose()
 
     def _check_open(self) -> None:
         if self._closing.is_set():
@@ -185,6 +203,15 @@ def _transact(connection: sqlite3.Connection, begin: Work[object], work: Work[Re
     return result
 
 
+def _in_time(connection: sqlite3.Connection, work: Work[Result]) -> Result:
+    deadline = time.monotonic() + SEARCH_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_PER_LOOK)
+    try:
+        return _transact(connection, _begin_reading, work)
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
 def _data_version(connection: sqlite3.Connection) -> int:
     try:
         version: int = connection.execute("PRAGMA data_version").fetchone()[0]
@@ -211,6 +238,8 @@ _BROKEN: Final = {
 def translated(exc: sqlite3.Error) -> StoreError:
     """Turn SQLite's error into ours, by its primary result code (sqlite.org/rescode.html)."""
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return SearchTimedOut()
     if code in _BROKEN:
         return StoreInvalid(f"{_BROKEN[code]}：{exc}")
     return StoreUnavailable(f"{_PASSING.get(code, '数据库操作失败')}：{exc}")

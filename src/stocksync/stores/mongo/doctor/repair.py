@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pymongo import UpdateOne
 
-from stocksync.audit import Actor, OperationLogService, log_operation
+from stocksync.audit import ActionType, Actor, OperationLogCreate, OperationLogService
 from stocksync.clock import SystemClock
 from stocksync.domain.plausibility import Verdict, judge
 from stocksync.domain.stock import FIGURES
@@ -74,15 +74,15 @@ class Repairer:
     async def carry_out(self, code: str) -> int:
         """Do one repair, record it, and tell how much was changed. Raises StoreError, RunInProgress."""
         await require_idle(self.connection)
-        done, details = await _REPAIRS[code](self)
         service = OperationLogService(MongoOperationLogStore(self.connection), SystemClock())
-        await log_operation(
-            service,
-            self.actor,
-            action_type="database_operation",
+        record = OperationLogCreate(
+            action_type=ActionType.DATABASE_OPERATION,
             action="修复股票基础信息数据库",
-            details={"repair": code, "done": done, **details},
+            details={"repair": code},
         )
+        async with service.recorded(self.actor, record) as recording:
+            done, details = await _REPAIRS[code](self)
+            recording.details.update({"done": done, **details})
         return done
 
 
