@@ -37,7 +37,7 @@
         ├── OriginRefused        a page of another origin (cross-site request)
         ├── BodyRefused          a body that is not JSON
         ├── BodyTooLarge         a body larger than any request needs
-        └── TooManyWaiting       more long polls than this process will hold
+        └── TooManyWaiting       more long polls or event streams than this process will hold
 
 `code` is stable and public: it stands in HTTP problems, in exit codes and in logs. Messages are for
 people and are Chinese, because they travel to the API's users.
@@ -300,6 +300,6 @@ class BodyTooLarge(RequestRefused):
 
 
 class TooManyWaiting(RequestRefused):
-    """More long polls than this process will hold; plain requests still get through."""
+    """More long polls or event streams than this process will hold; plain requests still get through."""
 
     code = "too_many_waiting"

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """Host names, beyond this machine's loopback names, that the server answers to."""
     allowed_origins: Names = ()
     """Origins of other pages that may send requests, e.g. https://quant.example."""
+    max_streams: int = Field(default=10_000, ge=1, le=100_000)
+    """Event streams at once in one worker process; beyond, 503."""
     log_level: str = "info"
     """debug, info, warning or error."""
 

@@ -13,6 +13,7 @@ from stocksync import __version__
 from stocksync.api import document, health, logs, problems, runs, sources, status
 from stocksync.api.gateway import Gateway
 from stocksync.api.shutdown import on_stop_signal
+from stocksync.api.sse import open_streams
 from stocksync.api.state import State
 from stocksync.api.view import StatusView
 from stocksync.app import App, open_app
@@ -43,9 +44,15 @@ def create_api(settings: Settings, *, opener: OpenApp = _open_serving) -> Gatewa
             view = StatusView(app.service.board)
             gateway.status = view
             keep_collections_short()
-            with on_stop_signal(view.close):
-                yield State(app=app, status=view)
-            view.close()
+            async with open_streams(settings.max_streams) as streams:
+
+                def send_home() -> None:
+                    view.close()
+                    streams.close()
+
+                with on_stop_signal(send_home):
+                    yield State(app=app, status=view, streams=streams)
+                send_home()
 
     api = FastAPIOffline(
         title="stocksync",

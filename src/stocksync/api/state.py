@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 from fastapi import Request
 
 if TYPE_CHECKING:
+    from stocksync.api.sse import EventStreams
     from stocksync.api.view import StatusView
     from stocksync.app import App
 
@@ -14,6 +15,7 @@ class State(TypedDict):
 
     app: "App"
     status: "StatusView"
+    streams: "EventStreams"
 
 
 def app_of(request: Request) -> "App":
@@ -24,3 +26,8 @@ def app_of(request: Request) -> "App":
 def view_of(request: Request) -> "StatusView":
     """The status as bytes."""
     return cast("StatusView", request.state.status)
+
+
+def streams_of(request: Request) -> "EventStreams":
+    """The open event streams."""
+    return cast("EventStreams", request.state.streams)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from starlette.types import Receive
 
+from stocksync.api.sse import disconnected, frame
 from stocksync.domain.status import Job, SyncStats
 from stocksync.domain.wire import to_wire
 from stocksync.errors import TooManyWaiting
@@ -24,18 +25,27 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 def envelope(data: object, message: str = OK_MESSAGE) -> bytes:
     """Encode the success envelope."""
-    body = {"success": True, "data": data, "message": message}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _enveloped(_json(data), message).encode("utf-8", "replace")
+
+
+def _enveloped(data: str, message: str) -> str:
+    return f'{{"success":true,"data":{data},"message":{_json(message)}}}'
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class Snapshot:
     """One revision, ready to be sent. `tag` changes whenever the bytes do."""
 
-    __slots__ = ("body", "found", "headers", "stats", "tag", "unchanged")
+    __slots__ = ("body", "event", "found", "headers", "stats", "tag", "unchanged")
 
     def __init__(self, stats: SyncStats) -> None:
         self.stats = stats
-        self.body = envelope(to_wire(stats))
+        data = _json(to_wire(stats))
+        self.body = _enveloped(data, OK_MESSAGE).encode("utf-8", "replace")
+        self.event = frame("status", data, stats.revision)
         stale = f"-{stats.stale_since.timestamp():.0f}" if stats.stale_since else ""
         self.tag = f'W/"{stats.job}-{stats.revision}{stale}"'.encode()
         common: RawHeaders = [(b"etag", self.tag), (b"cache-control", b"no-cache")]
@@ -70,16 +80,19 @@ class StatusView:
 
     def __init__(self, board: StatusBoard) -> None:
         self._board = board
-        self._encoded: dict[Job | None, Snapshot] = {}
+        self._encoded: dict[Job, Snapshot] = {}
         self._waiting = 0
         self._closing = asyncio.Event()
 
     def get(self, job: Job | None = None) -> Snapshot:
         """How a job stands now, or the newest of the two."""
-        stats = self._board.get(job)
-        snapshot = self._encoded.get(job)
+        return self.encoded(self._board.get(job))
+
+    def encoded(self, stats: SyncStats) -> Snapshot:
+        """A snapshot's bytes, for as long as it is shown made only once."""
+        snapshot = self._encoded.get(stats.job)
         if snapshot is None or snapshot.stats is not stats:
-            snapshot = self._encoded[job] = Snapshot(stats)
+            snapshot = self._encoded[stats.job] = Snapshot(stats)
         return snapshot
 
     async def wait(self, holds: Callable[[], bool], seconds: float, receive: Receive) -> None:
@@ -93,7 +106,7 @@ class StatusView:
         waits = [
             asyncio.ensure_future(self._board.wait_for(holds)),
             asyncio.ensure_future(self._closing.wait()),
-            asyncio.ensure_future(_disconnected(receive)),
+            asyncio.ensure_future(disconnected(receive)),
         ]
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -105,9 +118,3 @@ class StatusView:
     def close(self) -> None:
         """Send everybody who waits home with what there is."""
         self._closing.set()
-
-
-async def _disconnected(receive: Receive) -> None:
-    """Wait until the client has gone; what it still sends is of no interest."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
