@@ -10,7 +10,8 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from stocksync import __version__
-from stocksync.api import document, health, logs, problems, runs, sources, status
+from stocksync.api import document, events, health, logs, problems, runs, sources, status
+from stocksync.api.events import StatusEvents
 from stocksync.api.gateway import Gateway
 from stocksync.api.shutdown import on_stop_signal
 from stocksync.api.sse import open_streams
@@ -45,13 +46,16 @@ def create_api(settings: Settings, *, opener: OpenApp = _open_serving) -> Gatewa
             gateway.status = view
             keep_collections_short()
             async with open_streams(settings.max_streams) as streams:
+                status_events = StatusEvents(app.service.board, view, app.store.runs, streams)
+                await status_events.learn_ends()
+                streams.keep(status_events.follow())
 
                 def send_home() -> None:
                     view.close()
                     streams.close()
 
                 with on_stop_signal(send_home):
-                    yield State(app=app, status=view, streams=streams)
+                    yield State(app=app, status=view, streams=streams, events=status_events)
                 send_home()
 
     api = FastAPIOffline(
@@ -72,7 +76,9 @@ def create_api(settings: Settings, *, opener: OpenApp = _open_serving) -> Gatewa
         )
     problems.install(api)
     document.make_exact(api)
-    for router in (status.router, runs.router, sources.router, logs.router, health.router):
+    for router in (
+        status.router, events.router, runs.router, sources.router, logs.router, health.router,
+    ):  # fmt: skip
         api.include_router(router)
     gateway.application = api
     return gateway

@@ -22,7 +22,7 @@ What a stream sends next is looked up when it can send again: a slow client skip
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, Final
 
@@ -51,7 +51,6 @@ USUAL_STREAM: Final = 900
 
 _BEAT_SECONDS: Final = 0.5
 _PARTING_SECONDS: Final = 1.0
-_MOMENT: Final = 0.05
 _END: Final = {"type": "http.response.body", "body": b"", "more_body": False}
 
 _log = logging.getLogger(__name__)
@@ -147,6 +146,8 @@ class EventStreams:
         self._open: set[Stream] = set()
         self._kept: set[asyncio.Task[None]] = set()
         self._ending: asyncio.Task[None] | None = None
+        self._nobody = asyncio.Event()
+        self._nobody.set()
 
     def require_room(self) -> None:
         """Raise TooManyWaiting where no further stream may be opened."""
@@ -159,6 +160,7 @@ class EventStreams:
         leaving = asyncio.ensure_future(disconnected(receive))
         leaving.add_done_callback(lambda _: stream.end())
         self._open.add(stream)
+        self._nobody.clear()
         if self._ending is not None:
             stream.end()
         try:
@@ -171,8 +173,11 @@ class EventStreams:
             _log.warning("an event stream broke off: %s", exc)  # its client connects again
         finally:
             self._open.discard(stream)
+            if not self._open:
+                self._nobody.set()
+            gone = leaving.done()
             leaving.cancel()
-        if not leaving.done():
+        if not gone:
             await send(_END)
 
     async def wake(self) -> None:
@@ -206,9 +211,9 @@ class EventStreams:
 
     async def _end_all(self) -> None:
         await self._each(Stream.end)
-        late = monotonic() + _PARTING_SECONDS
-        while self._open and monotonic() < late:
-            await asyncio.sleep(_MOMENT)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PARTING_SECONDS):
+                await self._nobody.wait()
         await self._each(Stream.drop)
 
     async def _each(self, act: Callable[[Stream], None]) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 from fastapi import Request
 
 if TYPE_CHECKING:
+    from stocksync.api.events import StatusEvents
     from stocksync.api.sse import EventStreams
     from stocksync.api.view import StatusView
     from stocksync.app import App
@@ -16,6 +17,7 @@ class State(TypedDict):
     app: "App"
     status: "StatusView"
     streams: "EventStreams"
+    events: "StatusEvents"
 
 
 def app_of(request: Request) -> "App":
@@ -31,3 +33,8 @@ def view_of(request: Request) -> "StatusView":
 def streams_of(request: Request) -> "EventStreams":
     """The open event streams."""
     return cast("EventStreams", request.state.streams)
+
+
+def events_of(request: Request) -> "StatusEvents":
+    """The status, for event streams."""
+    return cast("StatusEvents", request.state.events)

@@ -67,6 +67,10 @@ class Snapshot:
         """The ASGI messages for a client that knows these tags."""
         return self.unchanged if known_tag and self._matches(known_tag) else self.found
 
+    def event_after(self, revision: int) -> bytes:
+        """As an event; without its id where a later one has been sent, for ids never go back."""
+        return self.event if self.stats.revision >= revision else self.event.partition(b"\n")[2]
+
     def _matches(self, known_tag: bytes) -> bool:
         if known_tag == self.tag:
             return True

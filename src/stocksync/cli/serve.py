@@ -3,7 +3,9 @@
 import asyncio
 import ipaddress
 import os
+import resource
 import socket
+import sys
 from contextlib import closing
 
 from granian.constants import Interfaces, Loops
@@ -14,8 +16,11 @@ from stocksync.errors import SettingsInvalid
 from stocksync.settings import Settings, load_settings
 from stocksync.stores import open_store
 
-_BACKPRESSURE = 1024
-"""Requests at once in one worker; long polls are capped far below it."""
+_ROOM = 1024
+"""Connections at once in one worker beside those of event streams: plain requests always get through."""
+
+_OWN_FILES = 256
+"""What a worker may have open beside its connections: the store, upstreams, worker processes."""
 
 _KILL_SECONDS = 10
 
@@ -27,7 +32,9 @@ def serve(*, host: str, port: int, workers: int, store: str | None, allow_open: 
     settings = load_settings(store=store)
     asyncio.run(_check_store(settings))
     check_port_free(host, port)
+    streams = affordable_streams(settings.max_streams)
     os.environ["STOCKSYNC_STORE"] = settings.store  # the workers read their settings from the environment
+    os.environ["STOCKSYNC_MAX_STREAMS"] = str(streams)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(
         f"stocksync {address}  接口文档 {address}/docs  数据库 {settings.masked()['store']}  （Ctrl-C 停止）",
@@ -41,13 +48,27 @@ def serve(*, host: str, port: int, workers: int, store: str | None, allow_open: 
         interface=Interfaces.ASGI,
         loop=Loops.asyncio,
         factory=True,
-        backpressure=_BACKPRESSURE,
+        backpressure=streams + _ROOM,
         log_level=LogLevels.warning,
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=_KILL_SECONDS,
     ).serve()
     return 0
+
+
+def affordable_streams(wanted: int) -> int:
+    """Allow this process and its workers the open files that so many streams need; tell how many they get."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _ROOM + _OWN_FILES
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        if soft != resource.RLIM_INFINITY and soft < needed:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        return wanted
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    streams = max(1, hard - _ROOM - _OWN_FILES)
+    print(f"事件流上限降为 {streams}（原为 {wanted}）：可打开的文件数至多 {hard}", file=sys.stderr)
+    return streams
 
 
 def check_address(host: str, *, allow_open: bool) -> None:

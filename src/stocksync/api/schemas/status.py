@@ -1,5 +1,6 @@
 """The status object."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -121,6 +122,12 @@ _STATS_EXAMPLE: dict[str, Any] = {
 
 
 STATUS_EXAMPLE: dict[str, Any] = {"success": True, "data": _STATS_EXAMPLE, "message": "操作成功"}
+
+
+EVENTS_EXAMPLE = (
+    f"retry: 2000\n\nid: {_STATS_EXAMPLE['revision']}\nevent: status\n"
+    f"data: {json.dumps(_STATS_EXAMPLE, ensure_ascii=False)}\n\n"
+)
 
 
 class StatusEnvelope(Shape):
