@@ -6,14 +6,13 @@ Both servers tell their subscribers a new state every two seconds, which carries
 """
 
 import asyncio
-import http.client
 import os
 import re
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -102,6 +101,18 @@ if __name__ == "__main__":
            websockets=False, workers_kill_timeout=3).serve()
 """
 
+PROBE = """
+import http.client, select, sys, time
+client = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=30)
+times = []
+while not select.select([sys.stdin], [], [], 0.01)[0]:
+    began = time.perf_counter()
+    client.request("GET", sys.argv[2])
+    client.getresponse().read()
+    times.append(time.perf_counter() - began)
+print(*times)
+"""
+
 
 @dataclass
 class Reach:
@@ -161,25 +172,13 @@ async def subscribe(port: int, count: int, reach: Reach) -> list[asyncio.Transpo
 
 @contextmanager
 def probing(port: int) -> Iterator[list[float]]:
-    """Ask for the status, again and again, from a thread of its own; yields how long each answer took."""
+    """Ask for the status again and again, from a process of its own; fills in how long each answer took."""
     times: list[float] = []
-    stop = threading.Event()
-
-    def probe() -> None:
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        while not stop.wait(0.01):
-            began = time.perf_counter()
-            client.request("GET", STATUS)
-            client.getresponse().read()
-            times.append(time.perf_counter() - began)
-
-    thread = threading.Thread(target=probe)
-    thread.start()
-    try:
+    command = [sys.executable, "-c", PROBE, str(port), STATUS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as prober:
         yield times
-    finally:
-        stop.set()
-        thread.join()
+        said, _ = prober.communicate("")
+    times += sorted(map(float, said.split()))
 
 
 async def measure(name: str, port: int, pid: int, subscribers: int) -> float:
@@ -202,12 +201,11 @@ async def measure(name: str, port: int, pid: int, subscribers: int) -> float:
         await asyncio.sleep(PERIOD * (UPDATES + 0.9))
     each = (memory_mib(pid) - before) * 1024 / subscribers
     told = reach.complete(subscribers)
-    ordered = sorted(times)
     print(
         f"{name:<18} {each:5.1f} KiB each | one subscriber after {latency * 1000:.1f} ms | "
         f"all {subscribers:,} after {statistics.median(map(max, told)):.2f} s (worst of {len(told)}: "
-        f"{max(map(max, told)):.2f} s) | plain GET p50 {ordered[len(ordered) // 2] * 1000:.1f}, "
-        f"p99 {ordered[int(len(ordered) * 0.99)] * 1000:.1f}, most {ordered[-1] * 1000:.0f} ms | "
+        f"{max(map(max, told)):.2f} s) | plain GET p50 {times[len(times) // 2] * 1000:.1f}, "
+        f"p99 {times[int(len(times) * 0.99)] * 1000:.1f}, most {times[-1] * 1000:.0f} ms | "
         f"opened in {opened:.1f} s",
         flush=True,
     )

@@ -49,6 +49,7 @@ def create_api(settings: Settings, *, opener: OpenApp = _open_serving) -> Gatewa
                 status_events = StatusEvents(app.service.board, view, app.store.runs, streams)
                 await status_events.learn_ends()
                 streams.keep(status_events.follow())
+                gateway.events = status_events
 
                 def send_home() -> None:
                     view.close()

@@ -8,7 +8,7 @@ of this process a run of another one can have ended and the next one begun.
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Request
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from stocksync.api.schemas.base import problems_doc
 from stocksync.api.schemas.status import EVENTS_EXAMPLE
 from stocksync.api.sse import LONGEST_STREAM, RETRY, USUAL_STREAM, EventStream, EventStreams, Stream
-from stocksync.api.state import events_of, streams_of
+from stocksync.api.state import events_of
 from stocksync.api.view import Snapshot, StatusView
 from stocksync.domain.status import Job, SyncStats, newest
 from stocksync.errors import StoreError
@@ -35,11 +35,13 @@ _log = logging.getLogger(__name__)
 
 Shown = Mapping[Job, SyncStats]
 
+EVENTS_PATH: Final = "/api/sync/stock_basics/events"
+
 router = APIRouter(tags=["同步"])
 
 
 @router.get(
-    "/api/sync/stock_basics/events",
+    EVENTS_PATH,
     summary="同步状态事件流（SSE）",
     response_class=EventStream,
     responses={
@@ -68,10 +70,7 @@ async def stream_status(
     ] = None,
 ) -> Response:
     """先发送当前状态，之后每有变化即发送。来不及接收的客户端只收到最新状态，但不会错过任何一次运行的最终状态。"""
-    known = last_event_id_header or last_event_id or ""
-    revision = int(known) if _REVISION.match(known) else None
-    events = events_of(request)
-    return EventStream(streams_of(request), lambda stream: events.send(stream, job, revision), max_seconds)
+    return events_of(request).stream(job, last_event_id_header or last_event_id or "", max_seconds)
 
 
 class StatusEvents:
@@ -87,6 +86,16 @@ class StatusEvents:
         """How the newest runs ended, in the order in which this process learnt it."""
         self._learnt = 0
         self._complete = False
+
+    def stream(self, job: Job | None, last_event_id: str, seconds: float) -> EventStream:
+        """Answer with a stream for one job, or for both; an id that is none of ours is ignored."""
+        known = int(last_event_id) if _REVISION.match(last_event_id) else None
+        return EventStream(self._streams, lambda stream: self._send(stream, job, known), seconds)
+
+    def plain(self, headers: Iterable[tuple[bytes, bytes]]) -> EventStream:
+        """Answer a request without parameters, as most are."""
+        last = next((value for name, value in headers if name == b"last-event-id"), b"")
+        return self.stream(None, last.decode("latin-1"), USUAL_STREAM)
 
     async def follow(self) -> None:
         """Tell the streams of every change, for ever."""
@@ -115,8 +124,8 @@ class StatusEvents:
             del self._ends[run_id]
         self._complete = True
 
-    async def send(self, stream: Stream, job: Job | None, known: int | None) -> None:
-        """Carry a stream for one job, or for both; `known` is the revision that its client has seen last."""
+    async def _send(self, stream: Stream, job: Job | None, known: int | None) -> None:
+        """Send for as long as the stream lasts; `known` is the revision that its client has seen last."""
         learnt = self._learnt
         ends = [] if known is None else self._missed(known, job)
         last: Snapshot | None = None
