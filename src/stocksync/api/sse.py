@@ -31,6 +31,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from stocksync.aio import stop
+from stocksync.api.connections import Address, cut
 from stocksync.errors import StocksyncError, TooManyWaiting
 
 BEGUN: Final = "stocksync.begun"
@@ -73,12 +74,28 @@ def frame(event: str, data: str, number: int | None = None) -> bytes:
     return f"{named}event: {event}\ndata: {data}\n\n".encode("utf-8", "replace")
 
 
+Client = tuple[Address, int]
+"""Who a stream goes to, and to which port of ours."""
+
+
 class Stream:
     """One client that is sent events, for as long as it, its time and the server last."""
 
-    __slots__ = ("_ends_at", "_news", "_over", "_send", "_sending", "_sent_at", "_stalled", "_task", "_turn")
+    __slots__ = (
+        "_ends_at",
+        "_news",
+        "_over",
+        "_send",
+        "_sending",
+        "_sent_at",
+        "_stalled",
+        "_task",
+        "_turn",
+        "client",
+    )
 
-    def __init__(self, send: Send, seconds: float) -> None:
+    def __init__(self, send: Send, seconds: float, client: Client) -> None:
+        self.client = client
         self._send = send
         self._sent_at = monotonic()
         self._ends_at = self._sent_at + seconds
@@ -118,18 +135,21 @@ class Stream:
         self._over = True
         self._take_turn()
 
-    def drop(self) -> None:
-        """End it even where it cannot send."""
-        self._over = True
-        if self._sending and self._task is not None and not self._stalled:
-            self._stalled = True
-            self._task.cancel()
+    def drop(self) -> bool:
+        """End it if it cannot send; tell whether that was so."""
+        if not self._sending or self._stalled or self._task is None:
+            return False
+        self._over = self._stalled = True
+        self._task.cancel()
+        return True
+
+    def stalled(self, now: float) -> bool:
+        """Whether the client has taken nothing for too long."""
+        return self._sending and now - self._sent_at >= STALLED_SECONDS
 
     def tend(self, now: float) -> None:
-        """Do what is due: end, drop or ping."""
-        if self._sending and now - self._sent_at >= STALLED_SECONDS:
-            self.drop()
-        elif now >= self._ends_at:
+        """Do what is due: end or ping."""
+        if now >= self._ends_at:
             self.end()
         elif now - self._sent_at >= PING_SECONDS:
             self._take_turn()
@@ -166,9 +186,9 @@ class EventStreams:
         if len(self._open) >= self._most:
             raise TooManyWaiting("打开的事件流过多，请稍后再试")
 
-    async def run(self, body: Body, seconds: float, receive: Receive, send: Send) -> None:
+    async def run(self, body: Body, seconds: float, client: Client, receive: Receive, send: Send) -> None:
         """Carry a stream from behind its headers to its end."""
-        stream = Stream(send, seconds)
+        stream = Stream(send, seconds, client)
         leaving = asyncio.ensure_future(disconnected(receive))
         leaving.add_done_callback(lambda _: stream.end())
         self._add(stream)
@@ -226,13 +246,20 @@ class EventStreams:
             await asyncio.sleep(_BEAT_SECONDS)
             now = monotonic()
             await self._each(lambda stream: stream.tend(now))  # noqa: B023 - done before the next round
+            await self._drop([stream for stream in self._open if stream.stalled(now)])
 
     async def _end_all(self) -> None:
         await self._each(Stream.end)
         with suppress(TimeoutError):
             async with asyncio.timeout(_PARTING_SECONDS):
                 await self._nobody.wait()
-        await self._each(Stream.drop)
+        await self._drop(list(self._open))
+
+    async def _drop(self, streams: list[Stream]) -> None:
+        """Give up the clients that do not read, and their connections: the server would wait for them."""
+        clients = {stream.client for stream in streams if stream.drop()}
+        for port in {port for _, port in clients}:
+            await asyncio.to_thread(cut, {client for client, its_port in clients if its_port == port}, port)
 
     async def _each(self, act: Callable[[Stream], None]) -> None:
         for number, stream in enumerate(tuple(self._open), start=1):
@@ -270,11 +297,13 @@ class EventStream(Response):
         del receive
         self._streams.require_room()
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        (host, port), (_, our_port) = scope["client"], scope["server"]
+        self._client = (host, int(port)), int(our_port)  # granian gives ports as text
         scope[BEGUN].append(self)
 
     async def run(self, receive: Receive, send: Send) -> None:
         """Send the events."""
-        await self._streams.run(self._body, self._seconds, receive, send)
+        await self._streams.run(self._body, self._seconds, self._client, receive, send)
 
 
 async def disconnected(receive: Receive) -> None:
