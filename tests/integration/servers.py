@@ -46,9 +46,11 @@ class ServerProcess:
 
 
 @contextmanager
-def server(store: Path | str, environment: Mapping[str, str], *options: str) -> Iterator[ServerProcess]:
+def server(
+    store: Path | str, environment: Mapping[str, str], *options: str, port: int | None = None
+) -> Iterator[ServerProcess]:
     """Run a server over a store, a file or a URL, until the context ends."""
-    port = free_port()
+    port = port or free_port()
     process = subprocess.Popen(
         [
             sys.executable,

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Request
@@ -43,6 +44,7 @@ router = APIRouter(tags=["同步"])
 @router.get(
     EVENTS_PATH,
     summary="同步状态事件流（SSE）",
+    status_code=HTTPStatus.OK,
     response_class=EventStream,
     responses={
         200: {

@@ -200,6 +200,7 @@ class EventStreams:
             if not stream.dropped():
                 raise
             _log.info("dropped a client of an event stream that does not read")
+            return
         except StocksyncError as exc:
             _log.warning("an event stream broke off: %s", exc)  # its client connects again
         finally:
