@@ -1,4 +1,4 @@
-"""Following a sync over real servers: event streams, polls and long polls, and what happens when they break."""
+"""Following a sync over real servers: event streams, polls and long polls, and how broken ones go on."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ class Browser:
         self.events: list[Event] = []
         self.last: str | None = None
         self.connections = 0
+        self._told = asyncio.Event()
 
     async def follow(self, enough: Callable[["Browser"], bool]) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -81,12 +83,20 @@ class Browser:
                 except httpx.TransportError:
                     await asyncio.sleep(0.1)
 
+    async def sees(self, wanted: Callable[[Event], bool]) -> None:
+        """Wait until it was told something, while it follows."""
+        async with asyncio.timeout(PATIENCE):
+            while not any(map(wanted, self.events)):
+                self._told.clear()
+                await self._told.wait()
+
     async def _connect(self, enough: Callable[["Browser"], bool]) -> None:
         async with stream(self._url, self.last, max_seconds=60) as events:
             self.connections += 1
             async for event in events:
                 self.events.append(event)
                 self.last = event.id or self.last
+                self._told.set()
                 if enough(self):
                     return
 
@@ -136,7 +146,7 @@ def check(events: list[Event]) -> None:
         assert event.name == "status"
         assert event.id in {None, str(stats.revision)}
         assert broken_invariants(stats) == []
-    for before, after in zip(snapshots, snapshots[1:], strict=False):
+    for before, after in pairwise(snapshots):
         if before.revision != after.revision and before.job is after.job:
             assert broken_steps(before, after) == []
 
@@ -197,7 +207,7 @@ async def test_a_client_that_was_cut_off_resumes_and_misses_no_end(running: Serv
     check(browser.events)
     async with stream(running.url, last_event_id=browser.events[0].id, max_seconds=1) as told:
         assert [event.ends async for event in told] == browser.ends, "for clients that cannot set headers"
-    async with stream(running.url, runs[0]["revision"], max_seconds=1) as told:
+    async with stream(running.url, str(runs[0]["revision"]), max_seconds=1) as told:
         assert [event.ends async for event in told] == browser.ends[1:]
 
 
@@ -211,9 +221,7 @@ async def test_a_client_follows_a_run_over_the_death_of_its_server(
     browser = Browser(first.url)
     following = asyncio.create_task(browser.follow(lambda seen: len(seen.ends) == 2))
     run = await start(first.url)
-    async with asyncio.timeout(PATIENCE):
-        while not any(event.stats["phase"] == "stock_list" for event in browser.events):
-            await asyncio.sleep(0.02)
+    await browser.sees(lambda event: event.stats["phase"] == "stock_list")
     await asyncio.to_thread(first.kill)
     simulator.faults.clear()
     await enter(stack, server(tmp_path / "stocks.db", environment, port=port))
@@ -234,9 +242,7 @@ async def test_a_run_is_followed_from_another_process(
     other = await enter(stack, server(store, simulator.settings))
     browser = Browser(other.url)
     following = asyncio.create_task(browser.follow(lambda seen: len(set(seen.ends)) == 4))
-    async with asyncio.timeout(PATIENCE):
-        while not browser.events:
-            await asyncio.sleep(0.02)
+    await browser.sees(lambda _: True)
     runs = [await start(one.url, wait=20), await start(one.url, wait=20)]
     simulator.faults.set("tushare.stock_basic", "hang")
     runs.append(await start(one.url))
@@ -266,12 +272,12 @@ async def test_streams_beyond_the_cap_are_refused_and_plain_requests_are_not(
                 assert refused.json()["code"] == "too_many_waiting"
             assert (await client.get(STATUS)).status_code == 200
             assert (await client.head(EVENTS)).status_code == 503
-    async with asyncio.timeout(PATIENCE):
-        while True:  # the places are free again as soon as the server has noticed
-            with pytest.MonkeyPatch.context():
-                async with httpx.AsyncClient(base_url=running.url, timeout=PATIENCE) as client:
-                    if (await client.get(EVENTS, params={"max_seconds": 1})).status_code == 200:
-                        break
+    async with (
+        asyncio.timeout(PATIENCE),
+        httpx.AsyncClient(base_url=running.url, timeout=PATIENCE) as client,
+    ):
+        while (await client.get(EVENTS, params={"max_seconds": 1})).status_code != 200:
+            await asyncio.sleep(0.05)  # the places are free again as soon as the server has noticed
 
 
 async def test_stopping_takes_no_longer_for_open_streams(running: ServerProcess) -> None:
