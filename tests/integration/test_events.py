@@ -261,8 +261,9 @@ async def test_streams_beyond_the_cap_are_refused_and_plain_requests_are_not(
         stack, server(tmp_path / "stocks.db", {**simulator.settings, "STOCKSYNC_MAX_STREAMS": "3"})
     )
     async with AsyncExitStack() as crowd:
-        for _ in range(3):
-            await anext(await crowd.enter_async_context(stream(running.url)))
+        streams = [await crowd.enter_async_context(stream(running.url, max_seconds=60)) for _ in range(3)]
+        for told in streams:
+            await anext(told)
         async with httpx.AsyncClient(base_url=running.url, timeout=PATIENCE) as client:
             for params in ({}, {"max_seconds": 5}):
                 refused = await client.get(EVENTS, params=params)
@@ -277,7 +278,7 @@ async def test_streams_beyond_the_cap_are_refused_and_plain_requests_are_not(
         httpx.AsyncClient(base_url=running.url, timeout=PATIENCE) as client,
     ):
         while (await client.get(EVENTS, params={"max_seconds": 1})).status_code != 200:
-            await asyncio.sleep(0.05)  # the places are free again as soon as the server has noticed
+            pass  # the places are free again as soon as the server has noticed
 
 
 async def test_stopping_takes_no_longer_for_open_streams(running: ServerProcess) -> None:

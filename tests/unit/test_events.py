@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from builders import NOON, a_run
 from stocksync.api import sse
-from stocksync.api.connections import cut
+from stocksync.api.connections import cut, keep_unsent_short
 from stocksync.api.events import MOST_MISSED, StatusEvents
 from stocksync.api.sse import EventStreams, Stream, frame, open_streams
 from stocksync.api.view import StatusView
@@ -273,10 +273,24 @@ def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_only_the_named_connections_are_cut() -> None:
     with connection() as (client, server), connection() as (other, _):
         name, port = client.getsockname(), server.getsockname()[1]
-        assert cut({name}, port + 1) == 0
-        assert cut({name, ("127.0.0.1", 1)}, port) == 1
+        assert cut({(name, port + 1)}) == 0
+        assert cut({(name, port), (("127.0.0.1", 1), port)}) == 1
         client.settimeout(1)
         assert client.recv(1) == b""
         other.settimeout(0.05)
         with pytest.raises(TimeoutError):
             other.recv(1)
+
+
+def test_little_waits_unsent_for_a_client_that_reads_slowly() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        assert keep_unsent_short(listening.getsockname()[1]) == 1
+        with socket.create_connection(listening.getsockname()):
+            server, _ = listening.accept()
+            with server:
+                server.setblocking(False)
+                taken = 0
+                with suppress(BlockingIOError):
+                    while taken < 10_000_000:
+                        taken += server.send(b"x" * 1000)
+                assert 0 < taken < 1_000_000

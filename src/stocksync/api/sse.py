@@ -31,7 +31,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from stocksync.aio import stop
-from stocksync.api.connections import Address, cut
+from stocksync.api.connections import Client, cut, keep_unsent_short
 from stocksync.errors import StocksyncError, TooManyWaiting
 
 BEGUN: Final = "stocksync.begun"
@@ -74,10 +74,6 @@ def frame(event: str, data: str, number: int | None = None) -> bytes:
     return f"{named}event: {event}\ndata: {data}\n\n".encode("utf-8", "replace")
 
 
-Client = tuple[Address, int]
-"""Who a stream goes to, and to which port of ours."""
-
-
 class Stream:
     """One client that is sent events, for as long as it, its time and the server last."""
 
@@ -92,7 +88,7 @@ class Stream:
         "_task",
         "_turn",
         "client",
-    )
+    )  # fmt: skip
 
     def __init__(self, send: Send, seconds: float, client: Client) -> None:
         self.client = client
@@ -178,6 +174,7 @@ class EventStreams:
         self._kept: set[asyncio.Task[None]] = set()
         self._ending: asyncio.Task[None] | None = None
         self._uncollected = 0
+        self._prepared = False
         self._nobody = asyncio.Event()
         self._nobody.set()
 
@@ -192,6 +189,9 @@ class EventStreams:
         leaving = asyncio.ensure_future(disconnected(receive))
         leaving.add_done_callback(lambda _: stream.end())
         self._add(stream)
+        if not self._prepared:
+            self._prepared = True
+            keep_unsent_short(client[1])
         if self._ending is not None:
             stream.end()
         try:
@@ -259,8 +259,8 @@ class EventStreams:
     async def _drop(self, streams: list[Stream]) -> None:
         """Give up the clients that do not read, and their connections: the server would wait for them."""
         clients = {stream.client for stream in streams if stream.drop()}
-        for port in {port for _, port in clients}:
-            await asyncio.to_thread(cut, {client for client, its_port in clients if its_port == port}, port)
+        if clients:
+            await asyncio.to_thread(cut, clients)
 
     async def _each(self, act: Callable[[Stream], None]) -> None:
         for number, stream in enumerate(tuple(self._open), start=1):
