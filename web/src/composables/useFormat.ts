@@ -1,0 +1,56 @@
+/** How figures and moments read. Times are the market's, wherever the reader is. */
+
+import { computed } from 'vue'
+import { useI18n } from 'vue-i18n'
+import { languageTag } from '@/app/i18n'
+
+const ZONE = 'Asia/Shanghai'
+const UNITS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
+  ['day', 86_400],
+  ['hour', 3_600],
+  ['minute', 60],
+]
+
+export function useFormat() {
+  const { t } = useI18n()
+  const numbers = computed(() => new Intl.NumberFormat(languageTag.value))
+  const moments = computed(() => formatter({ year: 'numeric', month: '2-digit', day: '2-digit' }))
+  const clock = computed(() => formatter({}))
+  const ages = computed(() => new Intl.RelativeTimeFormat(languageTag.value, { numeric: 'auto' }))
+
+  function formatter(day: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
+    const time = { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' } as const
+    return new Intl.DateTimeFormat(languageTag.value, { timeZone: ZONE, ...day, ...time })
+  }
+
+  const orUnknown = <Value>(value: Value | null | undefined, write: (value: Value) => string): string =>
+    value === null || value === undefined ? t('app.unknown') : write(value)
+
+  return {
+    count: (value: number | null | undefined) => orUnknown(value, (known) => numbers.value.format(known)),
+    moment: (iso: string | null | undefined) => orUnknown(iso, (known) => moments.value.format(new Date(known))),
+    time: (date: Date | null) => orUnknown(date, (known) => clock.value.format(known)),
+    /** "20261124" → "2026-11-24". */
+    day: (text: string | null | undefined) =>
+      orUnknown(text, (known) => known.replace(/^(\d{4})(\d\d)(\d\d)$/, '$1-$2-$3')),
+    duration: (milliseconds: number | null | undefined) => orUnknown(milliseconds, (known) => clockTime(known)),
+    /** How long ago, in the largest unit that fits. */
+    age(iso: string | null | undefined, now: Date): string {
+      return orUnknown(iso, (known) => {
+        const seconds = Math.max(0, (now.getTime() - new Date(known).getTime()) / 1000)
+        const [unit, size] = UNITS.find(([, size]) => seconds >= size) ?? (['second', 1] as const)
+        return ages.value.format(-Math.floor(seconds / size), unit)
+      })
+    },
+  }
+}
+
+/** "4.2 s", "3:07", "1:02:45": as exact as people need it. */
+export function clockTime(milliseconds: number): string {
+  const seconds = milliseconds / 1000
+  if (seconds < 60) return `${seconds.toFixed(1)} s`
+  const whole = Math.round(seconds)
+  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60]
+  const shown = parts[0] ? parts : parts.slice(1)
+  return shown.map((part, index) => (index ? String(part).padStart(2, '0') : String(part))).join(':')
+}

@@ -1,0 +1,5 @@
+import type { Texts } from './zh'
+
+const en: Texts = { title: 'Sync' }
+
+export default en
