@@ -31,7 +31,8 @@ def _page(root: Path) -> ModuleType:
     name = "_stocksync_page"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, root / "scripts/page.py")
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)

