@@ -4,6 +4,46 @@
  */
 
 export interface paths {
+    "/api/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 可以工作（别名）
+         * @description 数据库可用时返回 200；否则返回 503，此时状态接口仍以 stale_since 注明的旧快照应答。
+         */
+        get: operations["readyz_api_health_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sync/multi-source/cache": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * 清除缓存
+         * @description 只清除缓存（数据源的检查结果），绝不触及历史记录或正在运行的任务。
+         */
+        delete: operations["clear_cache_api_sync_multi_source_cache_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sync/multi-source/recommendations": {
         parameters: {
             query?: never;
@@ -64,6 +104,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sync/multi-source/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 多数据源同步的状态
+         * @description 与 `GET /api/sync/stock_basics/status?job=stock_basics_multi_source` 相同。
+         */
+        get: operations["get_multi_source_status_api_sync_multi_source_status_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sync/multi-source/stock_basics/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * 启动多数据源同步
+         * @description 与 `POST /api/sync/stock_basics/run` 的 `mode=multi` 相同。
+         */
+        post: operations["run_multi_source_api_sync_multi_source_stock_basics_run_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sync/multi-source/test-sources": {
         parameters: {
             query?: never;
@@ -96,6 +176,26 @@ export interface paths {
          * @description 任何一次运行的状态，运行中或已结束。
          */
         get: operations["get_run_api_sync_runs__run_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sync/sources/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 各数据源的健康状况
+         * @description 各数据源最近一次连通性检查（最多保留 60 秒），和每个数据集上次的成功、失败、冷却、用时与行数。
+         */
+        get: operations["sources_health_api_sync_sources_health_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -184,6 +284,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 可以工作（别名）
+         * @description 数据库可用时返回 200；否则返回 503，此时状态接口仍以 stale_since 注明的旧快照应答。
+         */
+        get: operations["readyz_health_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/livez": {
         parameters: {
             query?: never;
@@ -250,6 +370,39 @@ export interface components {
             source: string;
         };
         /**
+         * BreakerState
+         * @description Whether a source is asked for a dataset: always, not now, or once, to see whether it is well again.
+         * @enum {string}
+         */
+        BreakerState: "closed" | "open" | "half_open";
+        /**
+         * CacheEnvelope
+         * @description 成功的应答，data 为清除的结果。
+         */
+        CacheEnvelope: {
+            data: components["schemas"]["CacheOut"];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * CacheOut
+         * @description 清除了什么。
+         */
+        CacheOut: {
+            /**
+             * Cleared
+             * @constant
+             */
+            cleared: true;
+            /** Items Cleared */
+            items_cleared: number;
+        };
+        /**
          * CurrentEnvelope
          * @description 成功的应答，data 为当前使用的数据源。
          */
@@ -288,6 +441,41 @@ export interface components {
          * @enum {string}
          */
         Dataset: "stock_list" | "trade_date" | "daily_data" | "roe";
+        /**
+         * DatasetHealthOut
+         * @description 一个数据源的一个数据集；从未请求过的数据集不列出，未知为 null。
+         */
+        DatasetHealthOut: {
+            dataset: components["schemas"]["Dataset"];
+            /**
+             * Failures
+             * @description 连续失败的次数
+             */
+            failures: number;
+            /** Last Error */
+            last_error: string | null;
+            /** Last Error At */
+            last_error_at: string | null;
+            /** Last Success At */
+            last_success_at: string | null;
+            /**
+             * Latency Ms
+             * @description 上次成功的用时
+             */
+            latency_ms: number | null;
+            /**
+             * Open Until
+             * @description 冷却至
+             */
+            open_until: string | null;
+            /**
+             * Rows
+             * @description 上次成功的可用行数
+             */
+            rows: number | null;
+            /** @description closed：正常请求；open：冷却中，不请求；half_open：下次试探一次 */
+            state: components["schemas"]["BreakerState"];
+        };
         /**
          * FallbackOut
          * @description 后备的数据源。
@@ -463,6 +651,36 @@ export interface components {
             total: number;
         };
         /**
+         * SourceHealthOut
+         * @description 一个数据源的健康状况。冷却中的不会为此请求，此时 checked_at 和 check_ms 为 null。
+         */
+        SourceHealthOut: {
+            /** Available */
+            available: boolean;
+            /**
+             * Check Ms
+             * @description 最近一次连通性检查的用时
+             */
+            check_ms: number | null;
+            /** Checked At */
+            checked_at: string | null;
+            /** Datasets */
+            datasets: components["schemas"]["DatasetHealthOut"][];
+            /** Description */
+            description: string;
+            /** Message */
+            message: string;
+            /** Name */
+            name: string;
+            /** Priority */
+            priority: number;
+            /**
+             * Token Source
+             * @description 令牌的来源，绝不含令牌本身
+             */
+            token_source: ("env" | "database") | null;
+        };
+        /**
          * SourceOut
          * @description 一个数据源；priority 越大越优先。
          */
@@ -541,6 +759,21 @@ export interface components {
         SourcesEnvelope: {
             /** Data */
             data: components["schemas"]["SourceOut"][];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * SourcesHealthEnvelope
+         * @description 成功的应答，data 为各数据源的健康状况。
+         */
+        SourcesHealthEnvelope: {
+            /** Data */
+            data: components["schemas"]["SourceHealthOut"][];
             /** Message */
             message: string;
             /**
@@ -716,6 +949,64 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    readyz_api_health_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Readiness"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    clear_cache_api_sync_multi_source_cache_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheEnvelope"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
     recommendations_api_sync_multi_source_recommendations_get: {
         parameters: {
             query?: never;
@@ -790,6 +1081,148 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SourcesEnvelope"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    get_multi_source_status_api_sync_multi_source_status_get: {
+        parameters: {
+            query?: {
+                /** @description 长轮询：最多等待的秒数，有变化时提前返回 */
+                wait?: number;
+                /** @description 已知的 revision；等待比它新的状态 */
+                since_revision?: number | null;
+            };
+            header?: {
+                /** @description 已知的 ETag；没有变化时返回 304 */
+                "If-None-Match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatusEnvelope"];
+                };
+            };
+            /** @description 自 If-None-Match 所示版本以来没有变化 */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    run_multi_source_api_sync_multi_source_stock_basics_run_post: {
+        parameters: {
+            query?: {
+                /** @description 接管正在运行的任务：旧任务以 superseded 结束 */
+                force?: boolean;
+                /** @description 本次优先的数据源，逗号分隔 */
+                preferred_sources?: string | null;
+                /** @description 最多等待的秒数，结束则返回最终状态 */
+                wait?: number | null;
+            };
+            header?: {
+                /** @description wait=N、respond-async、handling=strict（RFC 7240） */
+                prefer?: string | null;
+                /** @description 重复同一请求时得到同一次运行；24 小时内有效，用于不同的请求则为 422 */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description 已在运行（返回当前状态），或在 wait 时间内已结束 */
+            200: {
+                headers: {
+                    /** @description true：同一个键此前启动的运行 */
+                    "Idempotency-Replayed"?: string;
+                    /** @description 采纳了 Prefer 中的哪些 */
+                    "Preference-Applied"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatusEnvelope"];
+                };
+            };
+            /** @description 已启动 */
+            202: {
+                headers: {
+                    /** @description true：同一个键此前启动的运行 */
+                    "Idempotency-Replayed"?: string;
+                    /** @description 该次运行的地址 */
+                    Location?: string;
+                    /** @description 采纳了 Prefer 中的哪些 */
+                    "Preference-Applied"?: string;
+                    /** @description 建议的轮询间隔（秒） */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatusEnvelope"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
                 };
             };
             /** @description Service Unavailable */
@@ -903,6 +1336,35 @@ export interface operations {
             };
         };
     };
+    sources_health_api_sync_sources_health_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourcesHealthEnvelope"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
     get_status_api_sync_status_get: {
         parameters: {
             query?: {
@@ -915,7 +1377,7 @@ export interface operations {
             };
             header?: {
                 /** @description 已知的 ETag；没有变化时返回 304 */
-                "if-none-match"?: string | null;
+                "If-None-Match"?: string | null;
             };
             path?: never;
             cookie?: never;
@@ -930,6 +1392,13 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["StatusEnvelope"];
                 };
+            };
+            /** @description 自 If-None-Match 所示版本以来没有变化 */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Unprocessable Entity */
             422: {
@@ -1013,6 +1482,8 @@ export interface operations {
             header?: {
                 /** @description wait=N、respond-async、handling=strict（RFC 7240） */
                 prefer?: string | null;
+                /** @description 重复同一请求时得到同一次运行；24 小时内有效，用于不同的请求则为 422 */
+                "Idempotency-Key"?: string | null;
             };
             path?: never;
             cookie?: never;
@@ -1022,6 +1493,10 @@ export interface operations {
             /** @description 已在运行（返回当前状态），或在 wait 时间内已结束 */
             200: {
                 headers: {
+                    /** @description true：同一个键此前启动的运行 */
+                    "Idempotency-Replayed"?: string;
+                    /** @description 采纳了 Prefer 中的哪些 */
+                    "Preference-Applied"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1031,8 +1506,12 @@ export interface operations {
             /** @description 已启动 */
             202: {
                 headers: {
+                    /** @description true：同一个键此前启动的运行 */
+                    "Idempotency-Replayed"?: string;
                     /** @description 该次运行的地址 */
                     Location?: string;
+                    /** @description 采纳了 Prefer 中的哪些 */
+                    "Preference-Applied"?: string;
                     /** @description 建议的轮询间隔（秒） */
                     "Retry-After"?: number;
                     [name: string]: unknown;
@@ -1091,7 +1570,7 @@ export interface operations {
             };
             header?: {
                 /** @description 已知的 ETag；没有变化时返回 304 */
-                "if-none-match"?: string | null;
+                "If-None-Match"?: string | null;
             };
             path?: never;
             cookie?: never;
@@ -1121,6 +1600,35 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    readyz_health_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Readiness"];
                 };
             };
             /** @description Service Unavailable */
