@@ -6,6 +6,8 @@ import type { components, paths } from './schema'
 type Schemas = components['schemas']
 export type SyncStats = Schemas['SyncStatsOut']
 export type Attempt = Schemas['AttemptOut']
+export type SourceHealth = Schemas['SourceHealthOut']
+export type DatasetHealth = Schemas['DatasetHealthOut']
 export type SourceTest = Schemas['SourceTestOut']
 export type Recommendations = Schemas['RecommendationsOut']
 export type Dataset = Schemas['Dataset']
@@ -75,7 +77,16 @@ export function startRun({ mode, sources, force }: RunOptions): Promise<{ data: 
 
 export const cancelRun = (): Promise<SyncStats> => unwrap(client.POST('/api/sync/stock_basics/cancel'))
 
+export const getSourcesHealth = (): Promise<SourceHealth[]> => unwrap(client.GET('/api/sync/sources/health'))
+
 export const getRecommendations = (): Promise<Recommendations> => unwrap(client.GET('/api/sync/multi-source/recommendations'))
+
+/** The newest run that stored what it set out to store; null where there is none. */
+export async function getLastSuccess(): Promise<SyncStats | null> {
+  const query = { status: ['success', 'success_with_errors'] as SyncStats['status'][], page_size: 1 }
+  const found = await unwrap(client.GET('/api/sync/runs', { params: { query } }))
+  return found.records[0] ?? null
+}
 
 /** A real call to one source, or to all. */
 export async function testSources(name?: string): Promise<SourceTest[]> {

@@ -44,6 +44,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sync/multi-source/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 多数据源同步的历史
+         * @description 多数据源任务的历次运行，每次一条，最新的在前。
+         */
+        get: operations["multi_source_history_api_sync_multi_source_history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sync/multi-source/recommendations": {
         parameters: {
             query?: never;
@@ -164,6 +184,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sync/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 运行历史
+         * @description 全部运行，最新的在前；日期按 started_at 比较。翻页时请用 cursor：不会因新的运行而重复或遗漏。
+         */
+        get: operations["list_runs_api_sync_runs_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sync/runs/{run_id}": {
         parameters: {
             query?: never;
@@ -176,6 +216,66 @@ export interface paths {
          * @description 任何一次运行的状态，运行中或已结束。
          */
         get: operations["get_run_api_sync_runs__run_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sync/runs/{run_id}/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 一次运行中市场的变化
+         * @description 新上市、不再列出、重新列出、更名、转板、更换代码的股票。首次装入一个数据源的名单不算市场的变化。
+         */
+        get: operations["run_changes_api_sync_runs__run_id__changes_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sync/runs/{run_id}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 一次运行的日志
+         * @description 运行的结构化日志，无论运行在哪个进程；运行中也可以读取，已有的行不会再改变。
+         */
+        get: operations["run_log_api_sync_runs__run_id__log_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sync/runs/{run_id}/rejects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 一次运行中被拒绝的行
+         * @description 每一行无法入库的数据，及其原因。
+         */
+        get: operations["run_rejects_api_sync_runs__run_id__rejects_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -238,6 +338,26 @@ export interface paths {
          * @description 请求结束正在运行的任务（任何进程的），2 秒内以 failed / cancelled 结束。
          */
         post: operations["cancel_api_sync_stock_basics_cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sync/stock_basics/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 同步状态事件流（SSE）
+         * @description 先发送当前状态，之后每有变化即发送。来不及接收的客户端只收到最新状态，但不会错过任何一次运行的最终状态。
+         */
+        get: operations["stream_status_api_sync_stock_basics_events_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -403,6 +523,82 @@ export interface components {
             items_cleared: number;
         };
         /**
+         * ChangeKind
+         * @description What can happen to a stock.
+         * @enum {string}
+         */
+        ChangeKind: "listed" | "delisted" | "relisted" | "renamed" | "moved_board" | "renumbered";
+        /**
+         * ChangeOut
+         * @description 市场的一项变化；code 和 name 是变化之后的。
+         */
+        ChangeOut: {
+            /**
+             * After
+             * @description 更名后的名称、转板后的板块或新代码
+             */
+            after: string | null;
+            /**
+             * Before
+             * @description 更名前的名称、转板前的板块或原代码
+             */
+            before: string | null;
+            /** Code */
+            code: string;
+            /** @description listed 新上市，delisted 不再列出，relisted 重新列出，renamed 更名，moved_board 转板，renumbered 更换代码 */
+            kind: components["schemas"]["ChangeKind"];
+            /** Name */
+            name: string;
+            /**
+             * Source
+             * @description 名单来自哪个数据源
+             */
+            source: string;
+        };
+        /**
+         * ChangesEnvelope
+         * @description 成功的应答。
+         */
+        ChangesEnvelope: {
+            data: components["schemas"]["ChangesOut"];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * ChangesOut
+         * @description 一次运行中市场的变化。
+         */
+        ChangesOut: {
+            /**
+             * Counts
+             * @description 各类变化的数量，不受 kind 参数影响
+             */
+            counts: {
+                [key: string]: number;
+            };
+            /**
+             * Has More
+             * @description 后面是否还有
+             */
+            has_more: boolean;
+            /** Page */
+            page: number;
+            /** Page Size */
+            page_size: number;
+            /** Records */
+            records: components["schemas"]["ChangeOut"][];
+            /**
+             * Total
+             * @description 符合条件的总数
+             */
+            total: number;
+        };
+        /**
          * CurrentEnvelope
          * @description 成功的应答，data 为当前使用的数据源。
          */
@@ -487,6 +683,42 @@ export interface components {
             priority: number;
         };
         /**
+         * HistoryEnvelope
+         * @description 成功的应答。
+         */
+        HistoryEnvelope: {
+            data: components["schemas"]["HistoryOut"];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * HistoryOut
+         * @description 运行的历史，每次运行一条，最新的在前。
+         */
+        HistoryOut: {
+            /**
+             * Has More
+             * @description 后面是否还有
+             */
+            has_more: boolean;
+            /** Page */
+            page: number;
+            /** Page Size */
+            page_size: number;
+            /** Records */
+            records: components["schemas"]["SyncStatsOut"][];
+            /**
+             * Total
+             * @description 符合条件的总数
+             */
+            total: number;
+        };
+        /**
          * Job
          * @description What can be run. Both write the same stocks, so they share one slot.
          * @enum {string}
@@ -507,6 +739,73 @@ export interface components {
              * @example 0.1.0
              */
             version: string;
+        };
+        /**
+         * LogEnvelope
+         * @description 成功的应答。
+         */
+        LogEnvelope: {
+            data: components["schemas"]["LogOut"];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * LogOut
+         * @description 运行日志的一段。
+         */
+        LogOut: {
+            /**
+             * Final
+             * @description 运行已结束，且之后不再有日志
+             */
+            final: boolean;
+            /**
+             * Next After
+             * @description 最后一行的 seq；没有新行时为请求中的 after
+             */
+            next_after: number;
+            /** Records */
+            records: components["schemas"]["LogRecordOut"][];
+        };
+        /**
+         * LogRecordOut
+         * @description 运行日志的一行。
+         */
+        LogRecordOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Data */
+            data: {
+                [key: string]: unknown;
+            };
+            /**
+             * Event
+             * @description 供程序识别的事件名
+             */
+            event: string;
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "info" | "warning" | "error";
+            /**
+             * Message
+             * @description 供人阅读的说明
+             */
+            message: string;
+            /**
+             * Seq
+             * @description 在该次运行日志中的位置，递增，可能有间隔
+             */
+            seq: number;
         };
         /**
          * Outcome
@@ -639,6 +938,83 @@ export interface components {
             reason: string;
             /** Value */
             value: string;
+        };
+        /**
+         * RejectsEnvelope
+         * @description 成功的应答。
+         */
+        RejectsEnvelope: {
+            data: components["schemas"]["RejectsOut"];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * RejectsOut
+         * @description 一次运行中无法入库的行，及各自的原因。
+         */
+        RejectsOut: {
+            /**
+             * Has More
+             * @description 后面是否还有
+             */
+            has_more: boolean;
+            /** Page */
+            page: number;
+            /** Page Size */
+            page_size: number;
+            /** Records */
+            records: components["schemas"]["RejectOut"][];
+            /**
+             * Total
+             * @description 符合条件的总数
+             */
+            total: number;
+        };
+        /**
+         * RunsEnvelope
+         * @description 成功的应答。
+         */
+        RunsEnvelope: {
+            data: components["schemas"]["RunsOut"];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * RunsOut
+         * @description 运行的历史，可按 next_cursor 稳定翻页。
+         */
+        RunsOut: {
+            /**
+             * Has More
+             * @description 后面是否还有
+             */
+            has_more: boolean;
+            /**
+             * Next Cursor
+             * @description 下一页的 cursor；没有更多时为 null
+             */
+            next_cursor: string | null;
+            /** Page */
+            page: number;
+            /** Page Size */
+            page_size: number;
+            /** Records */
+            records: components["schemas"]["SyncStatsOut"][];
+            /**
+             * Total
+             * @description 符合条件的总数
+             */
+            total: number;
         };
         /**
          * SourceCountOut
@@ -1007,6 +1383,51 @@ export interface operations {
             };
         };
     };
+    multi_source_history_api_sync_multi_source_history_get: {
+        parameters: {
+            query?: {
+                /** @description 页码，从 1 开始 */
+                page?: number;
+                /** @description 每页条数 */
+                page_size?: number;
+                /** @description 只看这一状态；空为全部 */
+                status?: components["schemas"]["SyncStatus"] | "" | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryEnvelope"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
     recommendations_api_sync_multi_source_recommendations_get: {
         parameters: {
             query?: never;
@@ -1287,11 +1708,67 @@ export interface operations {
             };
         };
     };
+    list_runs_api_sync_runs_get: {
+        parameters: {
+            query?: {
+                /** @description 只看这些状态，可重复 */
+                status?: components["schemas"]["SyncStatus"][];
+                /** @description 只看一个任务 */
+                job?: components["schemas"]["Job"] | null;
+                /** @description 只看由这些方式触发的运行，可重复 */
+                trigger?: components["schemas"]["Trigger"][];
+                /** @description 日期（YYYY-MM-DD，市场时区，含当日）或 ISO 8601 时刻（不带时区的视为市场时间） */
+                start_date?: string | null;
+                /** @description 日期（YYYY-MM-DD，市场时区，含当日）或 ISO 8601 时刻（不带时区的视为市场时间） */
+                end_date?: string | null;
+                /** @description 页码，从 1 开始 */
+                page?: number;
+                /** @description 每页条数 */
+                page_size?: number;
+                /** @description 上一页的 next_cursor：紧接其后继续，不受期间新增运行的影响；此时忽略 page */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunsEnvelope"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
     get_run_api_sync_runs__run_id__get: {
         parameters: {
             query?: never;
             header?: never;
             path: {
+                /** @description 运行编号 */
                 run_id: string;
             };
             cookie?: never;
@@ -1316,7 +1793,186 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    run_changes_api_sync_runs__run_id__changes_get: {
+        parameters: {
+            query?: {
+                /** @description 只看一类变化 */
+                kind?: components["schemas"]["ChangeKind"] | null;
+                /** @description 页码，从 1 开始 */
+                page?: number;
+                /** @description 每页行数 */
+                page_size?: number;
+            };
+            header?: never;
+            path: {
+                /** @description 运行编号 */
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangesEnvelope"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    run_log_api_sync_runs__run_id__log_get: {
+        parameters: {
+            query?: {
+                /** @description 只要 seq 比它大的行 */
+                after?: number;
+                /** @description 最多行数；事件流不受此限 */
+                limit?: number;
+                /** @description 最低级别 */
+                level?: "info" | "warning" | "error";
+                /** @description 以事件流持续给出新的行，直到运行结束 */
+                follow?: boolean;
+                /** @description 事件流到时正常结束，客户端会自动重连 */
+                max_seconds?: number;
+            };
+            header?: {
+                /** @description text/event-stream 等同于 follow=true */
+                accept?: string;
+                /** @description 收到的最后一个 id：从这一行之后继续，优先于 after */
+                "last-event-id"?: string | null;
+            };
+            path: {
+                /** @description 运行编号 */
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description 一段日志；或（follow=true，或 Accept: text/event-stream）日志的事件流：每行一个 log 事件，id 为 seq，运行结束后以 end 事件给出最终状态 */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogEnvelope"];
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    run_rejects_api_sync_runs__run_id__rejects_get: {
+        parameters: {
+            query?: {
+                /** @description 页码，从 1 开始 */
+                page?: number;
+                /** @description 每页行数 */
+                page_size?: number;
+            };
+            header?: never;
+            path: {
+                /** @description 运行编号 */
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RejectsEnvelope"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1449,6 +2105,61 @@ export interface operations {
             };
             /** @description Unsupported Media Type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    stream_status_api_sync_stock_basics_events_get: {
+        parameters: {
+            query?: {
+                /** @description 只看一个任务；缺省为两个任务中最新的（运行中的优先） */
+                job?: components["schemas"]["Job"] | null;
+                /** @description 到时正常结束，客户端会自动重连 */
+                max_seconds?: number;
+                /** @description 同 Last-Event-ID 请求头，供不能设置请求头的客户端使用 */
+                last_event_id?: string | null;
+            };
+            header?: {
+                /** @description 收到的最后一个 id；先补发此后结束的运行的最终状态 */
+                "Last-Event-ID"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description 事件 status：id 为 revision，data 为同步状态（单行 JSON，无外层封装） */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example retry: 2000
+                     *
+                     *     id: 7000031
+                     *     event: status
+                     *     data: {"job": "stock_basics_multi_source", "data_type": "stock_basics", "status": "success", "started_at": "2026-11-23T18:30:00.000000+08:00", "finished_at": "2026-11-23T18:30:03.512000+08:00", "total": 5450, "inserted": 2, "updated": 5448, "errors": 0, "last_trade_date": "20261123", "data_sources_used": ["stock_list:tushare", "trade_date:tushare", "daily_data:tushare"], "source_stats": {"tushare": {"total": 5450, "success": 5450}}, "message": "同步完成，共 5450 只：新增 2，更新 5448（11 只无变化），交易日 20261123", "total_tasks": 5450, "completed_tasks": 5450, "failed_tasks": 0, "run_id": "20261123-183000-1f0c9a2b", "revision": 7000031, "reason": null, "stale_since": null, "unchanged": 11, "trigger": "api", "phase": "done", "progress": {"percent": 100.0, "rate_per_s": 21800.0, "eta_seconds": null, "elapsed_ms": 3512}, "attempts": [{"dataset": "stock_list", "source": "tushare", "outcome": "ok", "rows": 5450, "dropped": 0, "duration_ms": 1240, "error": null}], "rejects_sample": []}
+                     */
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
