@@ -38,6 +38,8 @@ export function createSyncStatus(source: StatusSource, onCompleted: (stats: Sync
   const timers = { poll: 0, check: 0, again: 0 }
   let closeStream: (() => void) | null = null
   let polls = 0
+  let pollTurn = 0
+  let turn = 0
   let failures = 0
   let watching = false
   let told = ''
@@ -79,13 +81,15 @@ export function createSyncStatus(source: StatusSource, onCompleted: (stats: Sync
 
   async function poll(): Promise<void> {
     polls += 1
+    const mine = pollTurn
     const found = await fetchSyncStatus()
-    if (!watching && link.value !== 'paused' && link.value !== 'polling') return
+    if (mine !== pollTurn) return
     if (found === null) return lose()
     if (found.status === 'running' && polls < MOST_POLLS) timers.poll = later(poll, POLL_MS)
   }
 
   function stopStatusPolling(): void {
+    pollTurn += 1
     clearTimeout(timers.poll)
   }
 
@@ -113,8 +117,9 @@ export function createSyncStatus(source: StatusSource, onCompleted: (stats: Sync
 
   async function recover(): Promise<void> {
     hush()
+    const mine = turn
     const found = await fetchSyncStatus()
-    if (!watching) return
+    if (mine !== turn) return
     if (found === null) return lose()
     failures = 0
     stream()
@@ -141,8 +146,9 @@ export function createSyncStatus(source: StatusSource, onCompleted: (stats: Sync
 
   /** A connection that broke silently ends no stream; only a question finds out. */
   async function check(): Promise<void> {
+    const mine = turn
     const found = await fetchSyncStatus()
-    if (!watching) return
+    if (mine !== turn) return
     if (found === null) return lose()
     timers.check = later(check, CHECK_MS)
   }
@@ -160,10 +166,14 @@ export function createSyncStatus(source: StatusSource, onCompleted: (stats: Sync
     failures += 1
   }
 
+  /** Ends what is under way; whoever still waits for an answer finds that it is no longer his turn. */
   function hush(): void {
+    turn += 1
     closeStream?.()
     closeStream = null
-    Object.values(timers).forEach((timer) => clearTimeout(timer))
+    stopStatusPolling()
+    clearTimeout(timers.check)
+    clearTimeout(timers.again)
   }
 
   return {

@@ -4,7 +4,8 @@ import { computed } from 'vue'
 import { useI18n } from 'vue-i18n'
 import { languageTag } from '@/app/i18n'
 
-const ZONE = 'Asia/Shanghai'
+const MOMENT = new Intl.DateTimeFormat('sv-SE', { timeZone: 'Asia/Shanghai', dateStyle: 'short', timeStyle: 'medium' })
+const JUST_NOW_SECONDS = 5
 const UNITS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
   ['day', 86_400],
   ['hour', 3_600],
@@ -14,22 +15,16 @@ const UNITS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
 export function useFormat() {
   const { t } = useI18n()
   const numbers = computed(() => new Intl.NumberFormat(languageTag.value))
-  const moments = computed(() => formatter({ year: 'numeric', month: '2-digit', day: '2-digit' }))
-  const clock = computed(() => formatter({}))
   const ages = computed(() => new Intl.RelativeTimeFormat(languageTag.value, { numeric: 'auto' }))
-
-  function formatter(day: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
-    const time = { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' } as const
-    return new Intl.DateTimeFormat(languageTag.value, { timeZone: ZONE, ...day, ...time })
-  }
 
   const orUnknown = <Value>(value: Value | null | undefined, write: (value: Value) => string): string =>
     value === null || value === undefined ? t('app.unknown') : write(value)
 
   return {
     count: (value: number | null | undefined) => orUnknown(value, (known) => numbers.value.format(known)),
-    moment: (iso: string | null | undefined) => orUnknown(iso, (known) => moments.value.format(new Date(known))),
-    time: (date: Date | null) => orUnknown(date, (known) => clock.value.format(known)),
+    /** "2026-11-24 18:30:05", which is read alike in every language. */
+    moment: (iso: string | null | undefined) => orUnknown(iso, (known) => MOMENT.format(new Date(known))),
+    time: (date: Date | null) => orUnknown(date, (known) => MOMENT.format(known).slice(-'18:30:05'.length)),
     /** "20261124" → "2026-11-24". */
     day: (text: string | null | undefined) =>
       orUnknown(text, (known) => known.replace(/^(\d{4})(\d\d)(\d\d)$/, '$1-$2-$3')),
@@ -38,6 +33,7 @@ export function useFormat() {
     age(iso: string | null | undefined, now: Date): string {
       return orUnknown(iso, (known) => {
         const seconds = Math.max(0, (now.getTime() - new Date(known).getTime()) / 1000)
+        if (seconds < JUST_NOW_SECONDS) return t('app.justNow')
         const [unit, size] = UNITS.find(([, size]) => seconds >= size) ?? (['second', 1] as const)
         return ages.value.format(-Math.floor(seconds / size), unit)
       })
@@ -48,7 +44,7 @@ export function useFormat() {
 /** "4.2 s", "3:07", "1:02:45": as exact as people need it. */
 export function clockTime(milliseconds: number): string {
   const seconds = milliseconds / 1000
-  if (seconds < 60) return `${seconds.toFixed(1)} s`
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`
   const whole = Math.round(seconds)
   const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60]
   const shown = parts[0] ? parts : parts.slice(1)

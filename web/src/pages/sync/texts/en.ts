@@ -12,6 +12,7 @@ const en: Texts = {
     aging: 'The data may be due for an update',
     agingHint: 'There should be a newer trading day than {day}, unless it was a holiday.',
     errors: 'The data are updated, with errors for a few stocks',
+    summary: '{total} stocks: {inserted} new, {updated} updated ({unchanged} of them unchanged), {errors} errors',
     failed: 'The last sync failed',
     failedKept: 'The last sync failed; the data are those of {day}',
     cancelled: 'The last sync was cancelled',

@@ -10,6 +10,7 @@ const zh = {
     aging: '数据可能需要更新',
     agingHint: '{day} 之后应已有新的交易日（节假日除外）。',
     errors: '数据已更新，个别股票有错误',
+    summary: '共 {total} 只：新增 {inserted}，更新 {updated}（其中无变化 {unchanged}），错误 {errors}',
     failed: '上次同步失败',
     failedKept: '上次同步失败，数据停留在 {day}',
     cancelled: '上次同步已取消',
