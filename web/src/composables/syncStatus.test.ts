@@ -109,6 +109,26 @@ describe('the stream', () => {
   })
 })
 
+describe('a stream that is cut as soon as it is open', () => {
+  it('does not hide that the server has gone', async () => {
+    const { server, sync } = watching(endedAt(1))
+    await pass(100)
+    server.away = true
+    server.cut()
+    await pass(2_000)
+    expect(sync.link.value).toBe('reconnecting')
+  })
+
+  it('is opened again less and less often', async () => {
+    const { server } = watching(runningAt(1))
+    for (let second = 0; second < 60; second += 1) {
+      await pass(1_000)
+      server.cut()
+    }
+    expect(server.opened.length).toBeLessThan(14)
+  })
+})
+
 describe('without a stream', () => {
   it('polls every 5 s and stops on a final state', async () => {
     const { server, sync, completed } = watching(runningAt(1), (it) => (it.streams = false))

@@ -40,7 +40,9 @@ export function createSyncStatus(source: StatusSource, onCompleted: (stats: Sync
   let polls = 0
   let pollTurn = 0
   let turn = 0
+  /** Questions without an answer, and streams that were cut at once, in a row. */
   let failures = 0
+  let cuts = 0
   let watching = false
   let told = ''
 
@@ -137,8 +139,8 @@ export function createSyncStatus(source: StatusSource, onCompleted: (stats: Sync
       onLost() {
         hush()
         if (!delivered) return withoutStream()
-        const lived = source.now() - openedAt
-        timers.again = later(recover, lived < SHORT_LIFE_MS ? STREAM_AGAIN_MS : FIRST_RETRY_MS)
+        cuts = source.now() - openedAt < SHORT_LIFE_MS ? cuts + 1 : 0
+        timers.again = later(recover, backOff(cuts))
       },
     })
     timers.check = later(check, CHECK_MS)
@@ -162,7 +164,7 @@ export function createSyncStatus(source: StatusSource, onCompleted: (stats: Sync
     hush()
     link.value = source.isOnline() ? 'reconnecting' : 'offline'
     if (!watching) return
-    timers.again = later(recover, Math.min(FIRST_RETRY_MS * 2 ** failures, LONGEST_RETRY_MS))
+    timers.again = later(recover, backOff(failures))
     failures += 1
   }
 
@@ -180,6 +182,10 @@ export function createSyncStatus(source: StatusSource, onCompleted: (stats: Sync
     stats, load, link, error, heardAt, shownAt,
     fetchSyncStatus, startStatusPolling, stopStatusPolling, take, start, stop, hide,
   }
+}
+
+function backOff(times: number): number {
+  return Math.min(FIRST_RETRY_MS * 2 ** times, LONGEST_RETRY_MS)
 }
 
 function later(act: () => unknown, milliseconds: number): number {
