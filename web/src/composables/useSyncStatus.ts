@@ -18,17 +18,21 @@ export const useSyncStatus = createSharedComposable(() => {
   useEventListener(window, 'offline', () => sync.start())
   onScopeDispose(sync.stop)
 
+  /** Nothing is heard of the server: what is shown is what was. */
+  const lost = computed(() => sync.link.value === 'reconnecting' || sync.link.value === 'offline')
   const running = computed(() => sync.stats.value?.status === 'running')
   const second = useSecond()
   /** How long the run has taken, ticking between two revisions; null where unknown. */
   const elapsedMs = computed(() => {
     const known = sync.stats.value?.progress.elapsed_ms ?? null
-    const ticks = running.value && sync.shownAt.value !== null && second.value ? performance.now() - sync.shownAt.value : 0
-    return known === null ? null : known + Math.max(0, ticks)
+    if (known === null || !running.value || sync.shownAt.value === null) return known
+    // The clock stands still where nobody knows whether the run goes on.
+    const until = lost.value ? (sync.heardAt.value ?? 0) : second.value.getTime() - performance.timeOrigin
+    return known + Math.max(0, until - sync.shownAt.value)
   })
   /** When the server was last heard of. */
   const asOf = computed(() =>
     sync.heardAt.value === null ? null : new Date(performance.timeOrigin + sync.heardAt.value),
   )
-  return { ...sync, running, elapsedMs, asOf, showSyncCompletionNotification }
+  return { ...sync, running, lost, elapsedMs, asOf, showSyncCompletionNotification }
 })

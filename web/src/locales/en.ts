@@ -1,7 +1,7 @@
 import type { Messages } from './zh'
 
 const en: Messages = {
-  app: { skip: 'Skip to content', navigation: 'Main navigation', retry: 'Retry', close: 'Close', unknown: 'unknown', justNow: 'just now', none: '—' },
+  app: { skip: 'Skip to content', navigation: 'Main navigation', retry: 'Retry', close: 'Close', unknown: 'unknown', justNow: 'just now', because: '{what}: {why}', separator: ', ', none: '—' },
   notFound: { title: 'There is no such page', text: 'The address may be wrong, or the page has moved.', home: 'Back to the sync page' },
   failure: { title: 'This part cannot be shown', text: 'The rest of the page still works.', load: 'Could not be loaded', unreachable: 'The server cannot be reached' },
   state: { loading: 'Loading…', empty: 'Nothing here yet' },

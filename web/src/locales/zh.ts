@@ -1,6 +1,6 @@
 /** Texts that every page shares. The words for the wire's words are those of the command line. */
 const zh = {
-  app: { skip: '跳到正文', navigation: '主导航', retry: '重试', close: '关闭', unknown: '未知', justNow: '刚刚', none: '—' },
+  app: { skip: '跳到正文', navigation: '主导航', retry: '重试', close: '关闭', unknown: '未知', justNow: '刚刚', because: '{what}：{why}', separator: '、', none: '—' },
   notFound: { title: '没有这个页面', text: '地址可能有误，或页面已移走。', home: '返回同步页' },
   failure: { title: '这部分无法显示', text: '页面的其余部分不受影响。', load: '无法加载', unreachable: '连接不上服务' },
   state: { loading: '加载中…', empty: '暂无内容' },

@@ -31,7 +31,7 @@ export function useRunControl() {
       await act()
     } catch (error) {
       const reason = error instanceof Unreachable ? t('failure.unreachable') : String((error as Error).message)
-      ElMessage.error({ message: `${t(refused)}：${reason}`, duration: 8_000, showClose: true })
+      ElMessage.error({ message: t('app.because', { what: t(refused), why: reason }), duration: 8_000, showClose: true })
     } finally {
       busy.value = null
     }

@@ -16,7 +16,7 @@ export interface TestState {
 }
 
 export function useSources() {
-  const { stats, link } = useSyncStatus()
+  const { stats, lost } = useSyncStatus()
   const health = useRemote(getSourcesHealth)
   const advice = useRemote(getRecommendations)
   const tests = reactive(new Map<string, TestState>())
@@ -44,9 +44,7 @@ export function useSources() {
   // A run that begins or ends has changed what is known of the sources.
   watch(() => stats.value && [stats.value.run_id, stats.value.status].join(), refresh, { immediate: true })
   // What could not be loaded while the server was away is asked for as soon as it is back.
-  watch(link, (_now, before) => {
-    if (before === 'reconnecting' || before === 'offline') refresh()
-  })
+  watch(lost, (away) => away || refresh())
 
   return { health, advice, tests, test, testAll, refresh }
 }

@@ -7,7 +7,7 @@ import { completed, judge } from './verdict'
 
 /** The verdict, and the last run that succeeded: the shown one, or what the history says. */
 export function useVerdict() {
-  const { stats, link } = useSyncStatus()
+  const { stats, lost } = useSyncStatus()
   const now = useSecond()
   const earlier = useRemote(getLastSuccess)
 
@@ -17,7 +17,6 @@ export function useVerdict() {
     { immediate: true },
   )
 
-  const lost = computed(() => link.value === 'reconnecting' || link.value === 'offline')
   const lastSuccess = computed(() => (stats.value && completed(stats.value) ? stats.value : earlier.data.value))
   /** Whether "never succeeded" is known, and not just unanswered. */
   const neverSucceeded = computed(() => earlier.state.value === 'done' && lastSuccess.value === null)
