@@ -125,7 +125,7 @@ describe('a stream that is cut as soon as it is open', () => {
       await pass(1_000)
       server.cut()
     }
-    expect(server.opened.length).toBeLessThan(14)
+    expect(server.opened.length).toBeLessThan(18)
   })
 })
 
@@ -193,7 +193,7 @@ describe('without a server', () => {
     const { server } = watching(runningAt(1), (it) => (it.away = true))
     await pass(60_000)
     expect(server.asked).toBeGreaterThan(6)
-    expect(server.asked).toBeLessThan(14)
+    expect(server.asked).toBeLessThan(18)
   })
 
   it('finds a connection that broke without a word', async () => {

@@ -23,7 +23,7 @@ const CHECK_MS = 15_000
 const STREAM_AGAIN_MS = 30_000
 const SHORT_LIFE_MS = 2_000
 const FIRST_RETRY_MS = 500
-const LONGEST_RETRY_MS = 10_000
+const LONGEST_RETRY_MS = 5_000
 
 export function createSyncStatus(source: StatusSource, onCompleted: (stats: SyncStats) => void) {
   const stats = shallowRef<SyncStats | null>(null)
