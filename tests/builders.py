@@ -10,6 +10,7 @@ from stocksync.domain.codes import Exchange
 from stocksync.domain.merge import DailyAnswer, ListAnswer, StockRef
 from stocksync.domain.status import Job, Reject, SyncStats, Trigger, begin
 from stocksync.domain.stock import DailyMetrics, StockBasic, StockListing, listing
+from stocksync.ports import RunEvent, Store
 
 NOON = datetime(2026, 4, 15, 4, 0, tzinfo=UTC)
 """12:00 in Shanghai."""
@@ -73,6 +74,11 @@ def a_ref(code: str, name: str = "某股份", list_date: str | None = "20200101"
 
 def a_run(run_id: str = "run-1", job: Job = Job.MULTI, at: datetime = NOON) -> SyncStats:
     return begin(job=job, run_id=run_id, trigger=Trigger.API, started_at=at)
+
+
+async def log_of(store: Store, run_id: str) -> list[RunEvent]:
+    """What a run said, without the places of the lines."""
+    return [line.event for line in await store.runs.events(run_id)]
 
 
 class FakeClock:

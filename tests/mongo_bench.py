@@ -11,9 +11,10 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database as PymongoDatabase
 
-from builders import ALL_EXCHANGES, NOON, a_reject, measured
+from builders import ALL_EXCHANGES, NOON, a_reject, log_of, measured
 from contract.stores import LONG, MongoWitness, acquire, at_step, finish
 from mongod_process import Mongod
+from stocksync.domain.changes import compare
 from stocksync.domain.status import SyncStats
 from stocksync.domain.stock import Dataset
 from stocksync.ports import Fence, Journal, OperationLog, RunEvent, SourceHealth, UpsertCount
@@ -119,7 +120,9 @@ JOURNAL: Final = Journal(
 
 async def upsert(bench: Bench) -> None:
     counted = await bench.store.stocks.upsert(BATCH, bench.fence)
-    first = UpsertCount(inserted=10, changed=5, unchanged=5)
+    changes = [change for row in STORED[:5] for change in compare(row, replace(row, name="新名"))]
+    changes += [change for row in FRESH for change in compare(None, row)]
+    first = UpsertCount(inserted=10, changed=5, unchanged=5, changes=tuple(changes))
     assert counted == first or (bench.again and counted == UpsertCount(unchanged=20))
 
 
@@ -173,7 +176,7 @@ async def advance(bench: Bench) -> None:
 
 
 async def advanced(bench: Bench) -> None:
-    assert tuple(await bench.store.runs.events("run-1")) == JOURNAL.events
+    assert tuple(await log_of(bench.store, "run-1")) == JOURNAL.events
     assert tuple(await bench.store.runs.rejects("run-1")) == JOURNAL.rejects
     latest = await bench.store.runs.latest(bench.stats.job)
     assert latest == at_step(bench.fence, bench.stats, 2)
@@ -186,7 +189,7 @@ async def end(bench: Bench) -> None:
 async def ended(bench: Bench) -> None:
     (run,) = bench.witness.everything()["sync_runs"]
     assert run["status"] == "success"
-    assert tuple(await bench.store.runs.events("run-1")) == JOURNAL.events
+    assert tuple(await log_of(bench.store, "run-1")) == JOURNAL.events
     (record,) = await bench.store.logs.search(limit=9)
     assert record.details["outcome"] == "success"
     await acquire(bench.store, "run-2")

@@ -1,13 +1,14 @@
 """Every port of the house: what the core asks of a source, a store and a clock. Types only."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Protocol
 
+from stocksync.domain.changes import Change, ChangeKind
 from stocksync.domain.codes import Exchange
 from stocksync.domain.merge import DailyAnswer, ListAnswer, RoeAnswer, StockRef
-from stocksync.domain.status import STEPS_PER_TOKEN, Job, Reject, SyncStats
+from stocksync.domain.status import STEPS_PER_TOKEN, Job, Reject, SyncStats, SyncStatus, Trigger
 from stocksync.domain.stock import Dataset, StockBasic
 
 
@@ -110,12 +111,16 @@ class Fence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpsertCount:
-    """What became of a batch, row by row: inserted + changed + unchanged + len(rejects) = rows given."""
+    """What became of a batch, row by row: inserted + changed + unchanged + len(rejects) = rows given.
+
+    `changes` are what the rows that were written say about the market (domain.changes.compare).
+    """
 
     inserted: int = 0
     changed: int = 0
     unchanged: int = 0
     rejects: tuple[Reject, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 class StockStore(Protocol):
@@ -182,16 +187,55 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    """What a run has to say since its last step: log lines and rejected rows.
+    """What a run has to say since its last step: log lines, rejected rows and changes of the market.
 
-    `first_event` and `first_reject` are their places in the whole run's log, counted from 0: a line that is
-    stored a second time, because nobody knew whether the first time succeeded, is still one line.
+    `first_event`, `first_reject` and `first_change` are their places among all of the run's, counted from 0:
+    a line that is stored a second time, because nobody knew whether the first time succeeded, is still one.
     """
 
     events: tuple[RunEvent, ...] = ()
     rejects: tuple[Reject, ...] = ()
+    changes: tuple[Change, ...] = ()
     first_event: int = 0
     first_reject: int = 0
+    first_change: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line of a run's log as it is stored. `seq` grows from line to line, maybe with gaps."""
+
+    seq: int
+    event: RunEvent
+
+
+LEVELS: Final = ("info", "warning", "error")
+"""What a line's `level` can be, the least first."""
+
+FIRST: Final = -1
+"""The place before a log's first line."""
+
+LAST: Final = 2**31 - 1
+"""The last place that a line can have."""
+
+ROWS_AT_ONCE: Final = 1000
+"""As many rows of a run are read at once, unless a caller wants fewer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs are meant: those that are in every set which is not empty, and that began in the period."""
+
+    statuses: frozenset[SyncStatus] = frozenset()
+    jobs: frozenset[Job] = frozenset()
+    triggers: frozenset[Trigger] = frozenset()
+    since: datetime | None = None
+    """Began at this moment or later."""
+    until: datetime | None = None
+    """Began before this moment."""
+
+
+ALL_RUNS: Final = RunFilter()
 
 
 class RunStore(Protocol):
@@ -253,20 +297,51 @@ class RunStore(Protocol):
         """Read one run."""
         ...
 
-    async def history(self, *, limit: int, offset: int = 0) -> Sequence[SyncStats]:
-        """List runs, newest first."""
+    async def history(
+        self, which: RunFilter = ALL_RUNS, *, limit: int, offset: int = 0, before: int | None = None
+    ) -> Sequence[SyncStats]:
+        """List runs by revision, the newest first; with `before`, only those of a smaller revision.
+
+        A run that has ended keeps its place, and whatever begins later comes before it: a list that is
+        continued before the revision of its last record neither skips nor repeats a run.
+        """
         ...
 
-    async def events(self, run_id: str) -> Sequence[RunEvent]:
-        """Read a run's log, in order."""
+    async def run_count(self, which: RunFilter = ALL_RUNS) -> int:
+        """Count the runs that are meant."""
         ...
 
-    async def rejects(self, run_id: str) -> Sequence[Reject]:
-        """Read every rejected row of a run, in order."""
+    async def events(
+        self,
+        run_id: str,
+        *,
+        after: int = FIRST,
+        limit: int = ROWS_AT_ONCE,
+        levels: Collection[str] = LEVELS,
+    ) -> Sequence[LogLine]:
+        """Read a run's log after a line, in order."""
+        ...
+
+    async def rejects(self, run_id: str, *, limit: int = ROWS_AT_ONCE, offset: int = 0) -> Sequence[Reject]:
+        """Read the rejected rows of a run, in order."""
+        ...
+
+    async def reject_count(self, run_id: str) -> int:
+        """Count the rejected rows of a run."""
+        ...
+
+    async def changes(
+        self, run_id: str, *, kind: ChangeKind | None = None, limit: int = ROWS_AT_ONCE, offset: int = 0
+    ) -> Sequence[Change]:
+        """Read what a run changed in the market, in order; with `kind`, only that."""
+        ...
+
+    async def change_counts(self, run_id: str) -> Mapping[ChangeKind, int]:
+        """Count what a run changed in the market, by kind; what did not happen is missing."""
         ...
 
     async def prune(self, before: datetime) -> int:
-        """Delete runs that ended before a moment, with their events and rejects; count them."""
+        """Delete runs that ended before a moment, with all that they said; count them."""
         ...
 
     def watch(self) -> AsyncIterator[SyncStats]:

@@ -2,7 +2,8 @@
 
 import re
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,14 +11,30 @@ from typing import Any, Final, Protocol
 
 from pymongo import MongoClient
 
-from builders import NOON, a_run
+from builders import NOON, a_run, measured
 from mongod import MongoServers
 from stocksync.domain.status import Job, Reason, SyncStats, complete, fail
+from stocksync.domain.stock import StockBasic
 from stocksync.ports import Fence, Journal, Store
+from stocksync.stores import open_store
 
 LONG: Final = timedelta(minutes=5)
 BLINK: Final = timedelta(milliseconds=1)
 NOTHING: Final = Journal()
+
+
+Open = Callable[[], Awaitable[Store]]
+"""Opens a database once more."""
+
+
+@asynccontextmanager
+async def closed_at_the_end(url: str) -> AsyncIterator[Store]:
+    """A store, opened until the context ends."""
+    store = await open_store(url)
+    try:
+        yield store
+    finally:
+        await store.aclose()
 
 
 class Witness(Protocol):
@@ -164,3 +181,7 @@ async def finish(
     ended = at_step(fence, ended, step)
     await store.runs.finish(fence, ended, journal)
     return ended
+
+
+def stock_rows(count: int, source: str = "tushare", **figures: float) -> list[StockBasic]:
+    return [measured(f"600{n:03}", source, **(figures or {"pe": 10.0 + n})) for n in range(count)]

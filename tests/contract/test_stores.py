@@ -1,31 +1,29 @@
 import asyncio
-import contextlib
 import math
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
 
-from builders import ALL_EXCHANGES, NOON, a_reject, a_run, a_stock, measured
+from builders import ALL_EXCHANGES, NOON, a_reject, a_run, a_stock, log_of, measured
 from contract.stores import (
     BLINK,
-    KINDS,
     LONG,
     NOTHING,
+    Open,
     Witness,
     acquire,
     at_step,
+    closed_at_the_end,
     finish,
+    stock_rows,
 )
-from mongod import MongoServers
 from stocksync.domain.codes import Exchange
 from stocksync.domain.status import (
     STEPS_PER_TOKEN,
@@ -45,59 +43,8 @@ from stocksync.errors import LeaseLost, RunInProgress, StoreUnavailable, StoreUr
 from stocksync.ports import Fence, Journal, OperationLog, RunEvent, SourceHealth, Store
 from stocksync.stores import open_store
 
-Open = Callable[[], Awaitable[Store]]
-
 GENEROUS = 15.0
 """Seconds after which something is broken, however slow the machine."""
-
-
-@pytest.fixture(params=sorted(KINDS))
-def kind(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
-@pytest.fixture
-def store_url(kind: str, tmp_path: Path, mongo: MongoServers) -> str:
-    """A database that nobody has opened yet."""
-    return KINDS[kind].new_url(tmp_path, mongo)
-
-
-@pytest.fixture
-async def open_again(store_url: str) -> AsyncIterator[Open]:
-    """Opens the same database once more, as another process would."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def open_one() -> Store:
-            return await stack.enter_async_context(closed_at_the_end(store_url))
-
-        yield open_one
-
-
-@contextlib.asynccontextmanager
-async def closed_at_the_end(url: str) -> AsyncIterator[Store]:
-    store = await open_store(url)
-    try:
-        yield store
-    finally:
-        await store.aclose()
-
-
-@pytest.fixture
-async def store(open_again: Open) -> Store:
-    return await open_again()
-
-
-@pytest.fixture
-def witness(kind: str, store_url: str, store: Store) -> Iterator[Witness]:
-    assert store
-    watching = KINDS[kind].witness(store_url)
-    yield watching
-    watching.close()
-
-
-def stock_rows(count: int, source: str = "tushare", **figures: float) -> list[StockBasic]:
-    return [measured(f"600{n:03}", source, **(figures or {"pe": 10.0 + n})) for n in range(count)]
 
 
 # --- stocks
@@ -424,7 +371,7 @@ async def test_force_closes_the_old_run_as_superseded(store: Store, open_again: 
     assert closed.revision < new.revision
     assert new_fence.token > fence.token
     assert await store.runs.latest(job) == new
-    assert [event.event for event in await store.runs.events("run-1")] == ["run_closed"]
+    assert [event.event for event in await log_of(store, "run-1")] == ["run_closed"]
 
 
 async def test_force_without_a_run_just_starts_one(store: Store) -> None:
@@ -553,7 +500,7 @@ async def test_a_dead_owners_run_is_closed_exactly_once_by_what_the_rows_say(
     assert run.source_stats == {"tushare": SourceCount(total=100, success=10)}
     assert broken_invariants(run) == []
     assert broken_steps(last, run) == []
-    assert [event.event for event in await store.runs.events("run-1")] == ["run_closed"]
+    assert [event.event for event in await log_of(store, "run-1")] == ["run_closed"]
     with pytest.raises(LeaseLost):
         await store.runs.advance(fence, at_step(fence, stats, 900), NOTHING, ttl=LONG)
     await acquire(store, "run-2")
@@ -696,9 +643,9 @@ async def test_events_and_rejects_keep_their_order_over_all_steps(store: Store) 
         await store.runs.advance(fence, at_step(fence, stats, 2 * n + 3), NOTHING, ttl=LONG)
     last = Journal(events=(events[39],), rejects=(rejects[39],), first_event=39, first_reject=39)
     await finish(store, fence, stats, journal=last)
-    assert await store.runs.events("run-1") == events
+    assert await log_of(store, "run-1") == events
     assert await store.runs.rejects("run-1") == rejects
-    assert await store.runs.events("run-2") == []
+    assert await log_of(store, "run-2") == []
     assert await store.runs.rejects("run-2") == []
 
 
@@ -712,7 +659,7 @@ async def test_a_line_that_is_stored_twice_is_one_line(store: Store) -> None:
         await store.runs.advance(fence, at_step(fence, stats, step), journal, ttl=LONG)
     last = Journal(events=lines[3:], rejects=rejects[1:], first_event=3, first_reject=1)
     await finish(store, fence, stats, journal=last)
-    assert await store.runs.events("run-1") == list(lines)
+    assert await log_of(store, "run-1") == list(lines)
     assert await store.runs.rejects("run-1") == list(rejects)
 
 
@@ -725,7 +672,7 @@ async def test_a_step_that_is_stored_twice_is_one_step(store: Store, witness: Wi
     await store.runs.advance(fence, step, journal, ttl=LONG)
     assert lines(witness) == rows
     assert await store.runs.get("run-1") == await store.runs.latest(Job.MULTI) == step
-    assert await store.runs.events("run-1") == list(journal.events)
+    assert await log_of(store, "run-1") == list(journal.events)
     assert await store.runs.rejects("run-1") == list(journal.rejects)
 
 
@@ -781,7 +728,7 @@ async def test_whatever_an_upstream_says_can_be_stored(store: Store) -> None:
     assert stored is not None
     assert stored.revision == step.revision
     assert "服务器说" in (stored.attempts[0].error or "")
-    assert len(await store.runs.events("run-1")) == len(await store.runs.rejects("run-1")) == 1
+    assert len(await log_of(store, "run-1")) == len(await store.runs.rejects("run-1")) == 1
     await finish(store, fence, step, reason=Reason.ERROR)
 
 
@@ -835,8 +782,8 @@ async def test_pruning_removes_old_runs_with_all_they_said(store: Store, witness
     assert await store.runs.prune(NOON + timedelta(days=1, hours=1)) == 2
     assert await store.runs.prune(NOON + timedelta(days=1, hours=1)) == 0
     assert [run.run_id for run in await store.runs.history(limit=9)] == ["run-3", "run-2"]
-    assert await store.runs.events("run-0") == await store.runs.rejects("run-1") == []
-    assert len(await store.runs.events("run-2")) == len(await store.runs.rejects("run-2")) == 1
+    assert await log_of(store, "run-0") == await store.runs.rejects("run-1") == []
+    assert len(await log_of(store, "run-2")) == len(await store.runs.rejects("run-2")) == 1
     assert "run-0" not in repr(witness.everything())
     assert await store.runs.prune(NOON + timedelta(days=99)) == 1
     assert [run.run_id for run in await store.runs.history(limit=9)] == ["run-3"]

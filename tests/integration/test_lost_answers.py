@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from builders import log_of
 from stocksync.app import App
 from stocksync.domain.status import Reason, SyncStatus, broken_invariants
 from stocksync.errors import StoreInvalid, StoreUnavailable
@@ -46,14 +47,14 @@ async def test_steps_whose_answer_is_lost_say_everything_once(simulator: Simulat
     simulator.faults.set("tushare.stock_basic", "poison")
     async with running_app(simulator, tmp_path) as app:
         undisturbed = await app.service.run_full_sync()
-        expected = [event.event for event in await app.store.runs.events(undisturbed.run_id or "")]
+        expected = [event.event for event in await log_of(app.store, undisturbed.run_id or "")]
         lost = lose_answers(app.store.runs, "advance", lambda n: n % 2 == 1)
         recorder = record(app)
         ended = await app.service.run_full_sync()
         recorder.check()
         assert len(lost) >= 2
         assert ended.status is SyncStatus.SUCCESS_WITH_ERRORS
-        events = await app.store.runs.events(ended.run_id or "")
+        events = await log_of(app.store, ended.run_id or "")
         assert sorted(event.event for event in events) == sorted(expected)
         rejects = await app.store.runs.rejects(ended.run_id or "")
         assert len(rejects) == len(set(rejects)) == ended.errors == 7

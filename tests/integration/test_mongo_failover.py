@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from builders import measured
+from builders import log_of, measured
 from contract.stores import acquire, finish
 from mongod import ReplicaSet, replica_set
 from mongod_process import Mongod
@@ -296,7 +296,7 @@ class Calm:
 
 
 async def events_of(app: App, run: SyncStats) -> list[str]:
-    return sorted(event.event for event in await app.store.runs.events(run.run_id or ""))
+    return sorted(event.event for event in await log_of(app.store, run.run_id or ""))
 
 
 @pytest.fixture

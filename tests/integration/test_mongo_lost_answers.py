@@ -39,7 +39,7 @@ from mongod import ReplicaSet
 from mongod_process import Mongod
 from proxy import Proxy, command_name, nothing, now_and_then, proxy_to
 from stocksync.app import App
-from stocksync.domain.status import SyncStats, SyncStatus, broken_invariants
+from stocksync.domain.status import Phase, SyncStats, SyncStatus, broken_invariants
 from stocksync.errors import StoreUnavailable
 from stocksync.simulator import Simulator
 from stocksync.stores.mongo import open_mongo
@@ -323,7 +323,7 @@ async def disturbed_sync(app: App, proxy: Proxy, server: Mongod, disturb: Distur
     """A sync that is disturbed while it writes."""
     recorder, board = record(app), app.service.board
     syncing = asyncio.create_task(app.service.run_full_sync())
-    await board.wait_for(lambda: board.get().final or board.get().processed >= SMALL // 3)
+    await board.wait_for(lambda: board.get().final or board.get().phase is Phase.WRITE)
     assert disturb is lose_answers or not syncing.done(), "it was over before it was disturbed"
     await disturb(proxy, server)
     ended = await syncing

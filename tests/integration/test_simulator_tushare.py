@@ -616,6 +616,18 @@ async def test_faults_are_controlled_over_http(client: httpx.AsyncClient) -> Non
     assert len(await items(client, "stock_basic")) == SIZE
 
 
+async def test_the_market_is_moved_over_http_and_its_answers_with_it(client: httpx.AsyncClient) -> None:
+    (first, _), (second, _), *_ = await items(client, "stock_basic", "ts_code,name")
+    wanted = {first[:6]: "rename:某股份", second[:6]: "delist"}
+    assert (await client.put("/_control/market", json=wanted)).json() == wanted
+    assert (await client.get("/_control/market")).json() == wanted
+    listed = await items(client, "stock_basic", "ts_code,name")
+    assert len(listed) == SIZE - 1
+    assert listed[0] == [first, "某股份"]
+    assert (await client.delete("/_control/market")).json() == {}
+    assert len(await items(client, "stock_basic")) == SIZE
+
+
 async def test_calls_are_read_and_reset_over_http(client: httpx.AsyncClient) -> None:
     await items(client, "stock_basic")
     await items(client, "trade_cal")
@@ -635,6 +647,9 @@ async def test_calls_are_read_and_reset_over_http(client: httpx.AsyncClient) -> 
         ("PUT", "/_control/faults", b"[]", 400),
         ("PUT", "/_control/faults", b"tushare.*=hang", 400),
         ("POST", "/_control/faults", b"{}", 405),
+        ("PUT", "/_control/market", b'{"600000": "explode"}', 400),
+        ("PUT", "/_control/market", b"[]", 400),
+        ("POST", "/_control/market", b"{}", 405),
         ("PUT", "/_control/calls", b"{}", 405),
         ("GET", "/_control/nothing", b"", 404),
     ],

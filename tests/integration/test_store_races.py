@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from pymongo import MongoClient
 
+from builders import log_of
 from contract.stores import KINDS, Witness, acquire, finish
 from integration.children import PATIENCE, RACER, WRITER, Child, child, race
 from mongod import MongoServers, standalone
@@ -111,7 +112,7 @@ async def check_history(store: Store, played: int) -> None:
     assert ends == [lived if n % 2 else died for n in range(played)]
     assert all(broken_invariants(run) == [] for run in runs)
     for run in runs:
-        closings = [event.event for event in await store.runs.events(run.run_id or "")]
+        closings = [event.event for event in await log_of(store, run.run_id or "")]
         assert closings == ([] if run.reason is None else ["run_closed"])
 
 
@@ -183,7 +184,7 @@ async def test_a_start_that_fails_half_way_leaves_nothing_running(
         ended = await store.runs.get("run-1")
         assert ended is not None
         assert ended.reason is Reason.INTERRUPTED
-        assert [event.event for event in await store.runs.events("run-1")] == ["run_closed"]
+        assert [event.event for event in await log_of(store, "run-1")] == ["run_closed"]
 
 
 # --- kill -9 of the process that writes

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from builders import log_of
 from stocksync.app import App
 from stocksync.audit import Actor
 from stocksync.domain.status import Job, Phase, Reason, SyncStatus, Trigger
@@ -234,7 +235,7 @@ async def test_a_run_says_everything_once_even_when_it_is_cancelled(
             ended = await app.service.wait(started.stats, seconds=10)
             rejects = await app.store.runs.rejects(ended.run_id or "")
             assert len(rejects) == ended.errors == 7
-            events = await app.store.runs.events(ended.run_id or "")
+            events = await log_of(app.store, ended.run_id or "")
             assert len({(event.at, event.message) for event in events}) == len(events)
             assert [event.event for event in events].count("run_finished") == 1
 

@@ -93,9 +93,9 @@ class FakeRuns:
         await self._meet("latest")
         return self.stored.get(job)
 
-    async def history(self, *, limit: int, offset: int = 0) -> Sequence[SyncStats]:
+    async def history(self, *, limit: int) -> Sequence[SyncStats]:
         await self._meet("history")
-        return self.runs[offset : offset + limit]
+        return self.runs[:limit]
 
     async def watch(self) -> AsyncIterator[SyncStats]:
         self.asked["watch"] = self.asked.get("watch", 0) + 1

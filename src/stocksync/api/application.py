@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from stocksync import __version__
-from stocksync.api import document, events, health, logs, page, problems, runs, sources, status
+from stocksync.api import document, events, health, history, logs, page, problems, runs, sources, status
 from stocksync.api.events import StatusEvents
 from stocksync.api.gateway import Gateway
 from stocksync.api.shutdown import on_stop_signal
@@ -78,7 +78,8 @@ def create_api(settings: Settings, *, opener: OpenApp = _open_serving) -> Gatewa
     problems.install(api)
     document.make_exact(api)
     for router in (
-        status.router, events.router, runs.router, sources.router, logs.router, health.router,
+        status.router, events.router, runs.router, history.router, sources.router, logs.router,
+        health.router,
     ):  # fmt: skip
         api.include_router(router)
     page.install(api, page.read_page())

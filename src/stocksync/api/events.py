@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from stocksync.api.schemas.base import problems_doc
+from stocksync.api.schemas.base import events_doc, problems_doc
 from stocksync.api.schemas.status import EVENTS_EXAMPLE
 from stocksync.api.sse import LONGEST_STREAM, RETRY, USUAL_STREAM, EventStream, EventStreams, Stream
 from stocksync.api.state import events_of
@@ -49,7 +49,7 @@ router = APIRouter(tags=["同步"])
     responses={
         200: {
             "description": "事件 status：id 为 revision，data 为同步状态（单行 JSON，无外层封装）",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENTS_EXAMPLE}},
+            "content": events_doc("status", example=EVENTS_EXAMPLE),
         },
         **problems_doc(422, 503),
     },

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
+from stocksync.api.params import RunId
 from stocksync.api.prefer import Preference, parse_prefer
 from stocksync.api.problems import problem_response
 from stocksync.api.schemas.base import problems_doc
@@ -134,9 +135,9 @@ async def cancel(request: Request) -> Response:
     "/api/sync/runs/{run_id}",
     summary="一次运行",
     response_model=StatusEnvelope,
-    responses=problems_doc(404, 503),
+    responses=problems_doc(404, 422, 503),
 )
-async def get_run(request: Request, run_id: str) -> Response:
+async def get_run(request: Request, run_id: RunId) -> Response:
     """任何一次运行的状态，运行中或已结束。"""
     app = app_of(request)
     return _answer(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stocksync.simulator.faults import Calls, Faults
-    from stocksync.simulator.market import Market
+    from stocksync.simulator.living import LivingMarket
 
 __all__ = ["Simulator", "SimulatorOptions", "open_simulator"]
 
@@ -57,7 +57,7 @@ class Simulator:
     """The environment variables that point stocksync at it."""
     faults: "Faults"
     calls: "Calls"
-    market: "Market"
+    market: "LivingMarket"
 
 
 @asynccontextmanager

@@ -111,7 +111,7 @@ class AkshareReplica:
 
     def _body(self, site: _Site, params: Params, fault: Kind | None) -> bytes:
         chosen = params.get(site.chooses, "") if site.chooses else ""
-        key = (site.call, chosen, fault, self._market.latest_day)
+        key = (site.call, chosen, fault, self._market.edition)
         table = self._tables.get(key)
         if table is None:
             table = spoil(site.table(self._market, params), fault, newest=site.call == "spot")

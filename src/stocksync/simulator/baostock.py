@@ -78,7 +78,7 @@ class BaostockReplica:
 
     async def rows(self, api: Api, request: Request, fault: Kind | None) -> bytes:
         """Encode the rows that were asked for, or find them among the last frames."""
-        key = (request, fault, self._market.latest_day)
+        key = (request, fault, self._market.edition)
         kept = self._frames.get(key)
         if kept is not None:
             return kept

@@ -1,19 +1,24 @@
-"""The control route: faults and call counts over HTTP, for a demo or a test in another process.
+"""The control route: faults, events and call counts over HTTP, for a demo or a test in another process.
 
 GET    /_control/faults     {"tushare.daily_basic": "http502:2"}
 PUT    /_control/faults     switches on what the JSON object names, in that same form
 DELETE /_control/faults     switches all off
+GET    /_control/market     {"600000": "rename:某股份", "600001": "delist"}, see living.py
+PUT    /_control/market     lets happen what the JSON object names, in that same form
+DELETE /_control/market     makes it all unhappen
 GET    /_control/calls      {"tushare.daily_basic": 3}
 DELETE /_control/calls      begins to count anew
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
 from stocksync.simulator.faults import Calls, FaultInvalid, Faults
 from stocksync.simulator.http import Request, Response
+from stocksync.simulator.living import LivingMarket
+from stocksync.simulator.market import MarketInvalid
 
 PREFIX: Final = "/_control/"
 
@@ -21,37 +26,35 @@ PREFIX: Final = "/_control/"
 class Control:
     """Answers everything under /_control/."""
 
-    def __init__(self, faults: Faults, calls: Calls) -> None:
-        """Control these two."""
-        self._faults = faults
-        self._calls = calls
+    def __init__(self, faults: Faults, calls: Calls, market: LivingMarket) -> None:
+        """Control these three."""
+        self._look: Mapping[str, Callable[[], Mapping[str, object]]] = {
+            "faults": faults.get,
+            "market": market.get,
+            "calls": calls.get,
+        }
+        self._change = {"faults": faults.update, "market": market.happen}
+        self._clear = {"faults": faults.clear, "market": market.undo, "calls": calls.reset}
 
     async def __call__(self, request: Request) -> Response:
         """Do what the request says and answer with how things stand."""
-        match request.method, request.path.removeprefix(PREFIX):
-            case "GET", "faults":
-                return _json(self._faults.get())
-            case "PUT", "faults":
-                return self._put_faults(request.body)
-            case "DELETE", "faults":
-                self._faults.clear()
-                return _json(self._faults.get())
-            case "GET", "calls":
-                return _json(self._calls.get())
-            case "DELETE", "calls":
-                self._calls.reset()
-                return _json(self._calls.get())
-            case _, "faults" | "calls":
-                return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not for this route")
-            case _:
-                return _refusal(HTTPStatus.NOT_FOUND, f"no route {request.path}")
-
-    def _put_faults(self, body: bytes) -> Response:
+        name = request.path.removeprefix(PREFIX)
+        if name not in self._look:
+            return _refusal(HTTPStatus.NOT_FOUND, f"no route {request.path}")
         try:
-            self._faults.update(_texts(body))
-        except FaultInvalid as error:
+            match request.method:
+                case "GET":
+                    pass
+                case "DELETE":
+                    self._clear[name]()
+                case "PUT" if name in self._change:
+                    self._change[name](_texts(request.body))
+                case _:
+                    text = f"{request.method} is not for this route"
+                    return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, text)
+        except (FaultInvalid, MarketInvalid) as error:
             return _refusal(HTTPStatus.BAD_REQUEST, str(error))
-        return _json(self._faults.get())
+        return _json(self._look[name]())
 
 
 def _texts(body: bytes) -> dict[str, str]:

@@ -80,6 +80,11 @@ class MadeUpMarket:
         now = datetime.combine(self._today, time.max, MARKET_ZONE) if self._today else datetime.now(UTC)
         return days_with_final_figures(_calendar(self.today.year).open_days, now)[0]
 
+    @property
+    def edition(self) -> date:
+        """The newest day: with it this market's answers change."""
+        return self.latest_day
+
     def metrics(self, day: date) -> Sequence[DayMetrics]:
         """List what traded on a day; suspended companies and those not listed yet are missing."""
         if day > self.latest_day or day not in _calendar(self.today.year).open_days:

@@ -1,6 +1,6 @@
 """What the replicas serve: a market in upstream-neutral terms. Each replica translates it to its own wire."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple, Protocol
@@ -86,7 +86,7 @@ class CalendarDay(NamedTuple):
 
 
 class Market(Protocol):
-    """A market that can be asked for any day, in any order; the same question has the same answer."""
+    """A market that can be asked for any day, in any order; in one edition a question has one answer."""
 
     @property
     def stocks(self) -> Sequence[Stock]:
@@ -101,6 +101,11 @@ class Market(Protocol):
     @property
     def latest_day(self) -> date:
         """The newest open day that has metrics."""
+        ...
+
+    @property
+    def edition(self) -> Hashable:
+        """Equal for as long as every question has the answer that it had."""
         ...
 
     def metrics(self, day: date) -> Sequence[DayMetrics]:

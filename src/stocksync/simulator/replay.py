@@ -57,6 +57,11 @@ class ReplayMarket:
         """The one day that has metrics."""
         return self._day
 
+    @property
+    def edition(self) -> date:
+        """The newest day: with it this market's answers change."""
+        return self.latest_day
+
     def metrics(self, day: date) -> Sequence[DayMetrics]:
         """List what traded on the one day of the dump; empty for every other."""
         return self._metrics if day == self._day else ()

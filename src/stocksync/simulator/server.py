@@ -9,8 +9,8 @@ from stocksync.simulator import Simulator, SimulatorOptions, akshare, baostock, 
 from stocksync.simulator.control import PREFIX, Control
 from stocksync.simulator.faults import Calls, Faults
 from stocksync.simulator.http import Request, Response, serve
+from stocksync.simulator.living import LivingMarket
 from stocksync.simulator.made_up import MadeUpMarket
-from stocksync.simulator.market import Market
 from stocksync.simulator.pace import Pace
 from stocksync.simulator.replay import ReplayMarket
 
@@ -24,7 +24,7 @@ async def run_simulator(options: SimulatorOptions) -> AsyncIterator[Simulator]:
     faults, calls = Faults(known), Calls()
     faults.read(options.faults)
     market = await asyncio.to_thread(_build_market, options)
-    control = Control(faults, calls)
+    control = Control(faults, calls, market)
     replica = tushare.TushareReplica(
         market, faults, calls, token=options.token, points=options.points, pace=pace
     )
@@ -50,10 +50,10 @@ async def run_simulator(options: SimulatorOptions) -> AsyncIterator[Simulator]:
         yield Simulator(base_url=base_url, settings=settings, faults=faults, calls=calls, market=market)
 
 
-def _build_market(options: SimulatorOptions) -> Market:
+def _build_market(options: SimulatorOptions) -> LivingMarket:
     if options.replay is not None:
-        return ReplayMarket(options.replay)
-    return MadeUpMarket(seed=options.seed, size=options.size, today=options.today)
+        return LivingMarket(ReplayMarket(options.replay))
+    return LivingMarket(MadeUpMarket(seed=options.seed, size=options.size, today=options.today))
 
 
 def _require_loopback(host: str) -> None:

@@ -142,7 +142,7 @@ class TushareReplica:
 
     async def _page(self, call: _Call, fault: Kind | None) -> bytes:
         """Encode the rows that were asked for, or find them among the last pages."""
-        key = (call.api, tuple(sorted(call.params.items())), call.fields, fault, self._market.latest_day)
+        key = (call.api, tuple(sorted(call.params.items())), call.fields, fault, self._market.edition)
         kept = self._pages.get(key)
         if kept is not None:
             return kept

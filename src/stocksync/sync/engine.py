@@ -7,8 +7,9 @@ from typing import Final
 
 from stocksync.aio import cooperative, uninterrupted
 from stocksync.domain.calendar import compact
+from stocksync.domain.changes import Departures, Newcomers, departures, newcomers
 from stocksync.domain.codes import Exchange
-from stocksync.domain.merge import ListAnswer, Listed, Market, merge, renumbered, unite
+from stocksync.domain.merge import ListAnswer, Listed, Market, merge, unite
 from stocksync.domain.status import Outcome, Phase, Reason, SyncStats, complete, fail
 from stocksync.domain.stock import Dataset, StockBasic
 from stocksync.errors import RunFailed
@@ -38,18 +39,19 @@ class SyncEngine:
     async def run(self) -> SyncStats:
         """Carry the run out and tell how it ended. Raises RunFailed, StoreError, LeaseLost."""
         await self.store.stocks.ensure_writable()
-        market = await self._fetch()
+        fetch = Fetch(self.sources, self.store, self.clock, self.settings, self.track)
+        market = await self._fetch(fetch)
         self.track.enter(Phase.MERGE)
         listed = unite(market.lists)
+        leaving = await self._leaving(listed)
         self.track.enter(Phase.WRITE)
-        await self._write(listed, market)
+        await self._write(listed, market, newcomers(listed, fetch.stored, leaving))
         self.track.enter(Phase.RECONCILE)
-        await self._reconcile(listed)
+        await self._reconcile(listed, leaving)
         return self._conclude(listed, market)
 
-    async def _fetch(self) -> Market:
+    async def _fetch(self, fetch: Fetch) -> Market:
         """Ask for everything at once; only the daily data must wait for the day that it is asked for."""
-        fetch = Fetch(self.sources, self.store, self.clock, self.settings, self.track)
         self.track.enter(Phase.STOCK_LIST)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -72,7 +74,17 @@ class SyncEngine:
             raise RunFailed(message, reason=Reason.ALL_SOURCES_FAILED)
         return lists
 
-    async def _write(self, listed: Listed, market: Market) -> None:
+    async def _leaving(self, listed: Listed) -> Sequence[Departures]:
+        """What the complete lists no longer name; known before the write, which must not call it new."""
+        found = [
+            departures(
+                source, await self.store.stocks.absent(source, exchanges, listed.codes(source)), listed
+            )
+            for source, exchanges in listed.exchanges.items()
+        ]
+        return [each for each in found if each.gone or each.moves]
+
+    async def _write(self, listed: Listed, market: Market, fresh: Newcomers) -> None:
         """Write batch after batch; while the database is busy with one, the next one is prepared."""
         await self.track.offer()
         room = asyncio.Semaphore(WRITERS)
@@ -80,14 +92,15 @@ class SyncEngine:
             async with asyncio.TaskGroup() as writers:
                 async for source, batch in self._batches(listed, market):
                     await room.acquire()
-                    writer = writers.create_task(self._write_batch(source, batch))
+                    writer = writers.create_task(self._write_batch(source, batch, fresh))
                     writer.add_done_callback(lambda _: room.release())
         except ExceptionGroup as group:
             raise group.exceptions[0] from group
 
-    async def _write_batch(self, source: str, batch: Sequence[StockBasic]) -> None:
+    async def _write_batch(self, source: str, batch: Sequence[StockBasic], fresh: Newcomers) -> None:
         count, cancelled = await uninterrupted(self.store.stocks.upsert(batch, self.track.fence))
         self.track.written(source, count)
+        self.track.changed(fresh.true_changes(count.changes))
         if cancelled is not None:
             raise cancelled
         await self.track.offer()
@@ -105,21 +118,20 @@ class SyncEngine:
         for source, batch in pending.items():
             yield source, batch
 
-    async def _reconcile(self, listed: Listed) -> None:
+    async def _reconcile(self, listed: Listed, leaving: Sequence[Departures]) -> None:
         """Retire what a complete list no longer names: renumbered stocks leave no ghost, gone ones a mark."""
-        for source, exchanges in listed.exchanges.items():
-            absent = await self.store.stocks.absent(source, exchanges, listed.codes(source))
-            moves = renumbered(absent, listed)
-            gone = [ref.code for ref in absent if ref.code not in moves]
-            if not absent:
-                continue
-            await self.store.stocks.retire(source, gone=gone, renumbered=list(moves), fence=self.track.fence)
+        for each in leaving:
+            gone = [ref.code for ref in each.gone]
+            await self.store.stocks.retire(
+                each.source, gone=gone, renumbered=list(each.moves), fence=self.track.fence
+            )
+            self.track.changed(each.changes(listed))
             self.track.log(
                 "stocks_retired",
-                f"{source} 不再列出 {len(gone)} 只股票，{len(moves)} 只已更换代码",
-                source=source,
+                f"{each.source} 不再列出 {len(gone)} 只股票，{len(each.moves)} 只已更换代码",
+                source=each.source,
                 gone=gone,
-                renumbered=moves,
+                renumbered=each.moves,
             )
 
     def _conclude(self, listed: Listed, market: Market) -> SyncStats:

@@ -1,8 +1,8 @@
 """What a run asks its sources for, dataset by dataset: the winner first, then whoever can fill its gaps."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Final
 
@@ -40,6 +40,8 @@ class Fetch:
     clock: Clock
     settings: Settings
     track: RunTracker
+    stored: dict[str, Mapping[Exchange, int]] = field(default_factory=dict)
+    """What was stored as listed of each source whose list was asked for, by exchange, before this run."""
 
     async def stock_lists(self) -> Sequence[ListAnswer]:
         """The first good list, then what completes it: exchanges and texts that it does not have.
@@ -48,11 +50,12 @@ class Fetch:
         """
 
         async def judge(source: Source, answer: ListAnswer) -> tuple[ListAnswer, str | None]:
+            self.stored[source.name] = await self.store.stocks.listed_counts(source.name)
             return judge_list(
                 source,
                 answer,
                 minimum=self.settings.min_stocks,
-                known=await self.store.stocks.listed_counts(source.name),
+                known=self.stored[source.name],
                 max_shrink=self.settings.max_shrink,
             )
 

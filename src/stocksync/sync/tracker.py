@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from stocksync.aio import uninterrupted
+from stocksync.domain.changes import Change
 from stocksync.domain.merge import Listed
 from stocksync.domain.status import (
     PHASES,
@@ -51,8 +52,10 @@ class RunTracker:
         self._step = stats.revision - fence.revision(0)
         self._events: list[RunEvent] = []
         self._rejects: list[Reject] = []
+        self._changes: list[Change] = []
         self._first_event = 0
         self._first_reject = 0
+        self._first_change = 0
         self._turn = asyncio.Lock()
 
     def log(self, event: str, message: str, *, level: str = "info", **data: Any) -> None:
@@ -119,6 +122,10 @@ class RunTracker:
         )
         self._reject(count.rejects)
 
+    def changed(self, changes: Iterable[Change]) -> None:
+        """Note what happened in the market; it is stored with the next step."""
+        self._changes.extend(changes)
+
     def _reject(self, rejects: Iterable[Reject]) -> None:
         self._rejects.extend(rejects)
         sample = (*self.stats.rejects_sample, *rejects)[:REJECTS_SAMPLE]
@@ -181,19 +188,25 @@ class RunTracker:
         journal = Journal(
             events=tuple(self._events),
             rejects=tuple(self._rejects),
+            changes=tuple(self._changes),
             first_event=self._first_event,
             first_reject=self._first_reject,
+            first_change=self._first_change,
         )
         self._first_event += len(self._events)
         self._first_reject += len(self._rejects)
+        self._first_change += len(self._changes)
         self._events.clear()
         self._rejects.clear()
+        self._changes.clear()
         return journal
 
     def _put_back(self, journal: Journal) -> None:
         """Say it again with the next step, in the same places: it may have been stored after all."""
         self._events[:0], self._rejects[:0] = journal.events, journal.rejects
+        self._changes[:0] = journal.changes
         self._first_event, self._first_reject = journal.first_event, journal.first_reject
+        self._first_change = journal.first_change
 
     def _next(self, stats: SyncStats) -> SyncStats:
         self._step += 1

@@ -47,3 +47,14 @@ def problems_doc(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+def events_doc(*events: str, example: str | None = None) -> dict[str, Any]:
+    """Document an answer as a stream of these events, each with one line of JSON as its data."""
+    text = {"type": "string"}
+    schema = {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {"event": {"enum": list(events)}, "data": text, "id": text},
+    }
+    return {"text/event-stream": {"schema": schema, **({"example": example} if example else {})}}

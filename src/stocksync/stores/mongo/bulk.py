@@ -7,6 +7,7 @@ from typing import Any, Final
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure
 
+from stocksync.domain.changes import Change
 from stocksync.domain.status import Reject
 from stocksync.domain.stock import StockBasic
 from stocksync.ports import Fence
@@ -34,6 +35,8 @@ class Operation:
     row: StockBasic
     update: UpdateOne
     new: bool
+    changes: tuple[Change, ...] = ()
+    """What it says about the market, once it is done."""
 
 
 @dataclass(frozen=True, slots=True)

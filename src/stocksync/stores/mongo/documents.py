@@ -25,6 +25,8 @@ class StoredStock:
 
     stock: StockBasic
     clean: bool
+    gone: bool = False
+    """Whether it is marked as no longer listed."""
 
 
 def fence_filter(token: int) -> dict[str, Any]:
@@ -103,7 +105,9 @@ def decode(document: Mapping[str, Any]) -> StoredStock:
         figures=figures,
         field_sources=sync.get("field_sources") or {},
     )
-    return StoredStock(stock, clean=is_ours and len(figures) == len(raw) and "gone_run" not in sync)
+    gone = sync.get("gone_run") is not None
+    clean = is_ours and len(figures) == len(raw) and "gone_run" not in sync
+    return StoredStock(stock, clean=clean, gone=gone)
 
 
 def _sync(document: Mapping[str, Any]) -> Mapping[str, Any]:

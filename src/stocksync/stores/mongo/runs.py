@@ -6,32 +6,29 @@ owner or a second rescuer, changes nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from pymongo import DESCENDING
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import DuplicateKeyError
 
+from stocksync.domain.changes import Change, ChangeKind
 from stocksync.domain.status import Job, Reject, SyncStats, recount
 from stocksync.domain.wire import to_wire
 from stocksync.errors import LeaseLost, StoreError
-from stocksync.ports import Fence, Journal, RunEvent
+from stocksync.ports import ALL_RUNS, FIRST, LAST, LEVELS, ROWS_AT_ONCE, Fence, Journal, LogLine, RunFilter
 from stocksync.stores.closing import closed, closing_event, displacing_revision
 from stocksync.stores.mongo.connection import CONTROL_SECONDS, Connection, reaching
 from stocksync.stores.mongo.documents import storable_tree
+from stocksync.stores.mongo.history import RunHistory
 from stocksync.stores.mongo.lease import Lease, Unclosed, lost
 from stocksync.stores.mongo.logs import complete_record
-from stocksync.stores.mongo.schema import EVENTS, REJECTS, RUNS, STATUS
+from stocksync.stores.mongo.schema import RUNS, STATUS
 from stocksync.stores.mongo.status import latest, load, show
 from stocksync.stores.mongo.stocks import MongoStockStore
 from stocksync.stores.mongo.watch import watch
-
-_DUPLICATE_KEY: Final = 11000
-_LAST_LINE: Final = 2**31 - 1
-"""Where the line stands that closes a displaced run: after everything that its owner said."""
 
 _MOMENT: Final = 0.01
 
@@ -44,6 +41,7 @@ class MongoRunStore:
         self._lease = lease
         self._stocks = stocks
         self._runs = connection[RUNS]
+        self._history = RunHistory(connection)
 
     async def acquire(self, run: SyncStats, *, owner: str, ttl: timedelta, force: bool) -> Fence:
         fence, unclosed = await self._lease.acquire(run, owner=owner, ttl=ttl, force=force)
@@ -70,7 +68,7 @@ class MongoRunStore:
     async def advance(self, fence: Fence, stats: SyncStats, journal: Journal, *, ttl: timedelta) -> bool:
         with reaching(CONTROL_SECONDS):
             cancel_requested = await self._lease.renew(fence, ttl)
-            await self._append(fence.run_id, journal)
+            await self._history.append(fence.run_id, journal)
             await self._put_run(stats, first=False)
             await show(self._connection, stats)
             return cancel_requested
@@ -78,7 +76,7 @@ class MongoRunStore:
     async def finish(self, fence: Fence, stats: SyncStats, journal: Journal) -> SyncStats:
         with reaching(CONTROL_SECONDS):
             noted = await self._lease.end(fence, stats)
-            await self._append(fence.run_id, journal)
+            await self._history.append(fence.run_id, journal)
         return await self._close(noted, stats.finished_at or datetime.now(UTC)) or stats
 
     async def overdue(self) -> int | None:
@@ -109,30 +107,42 @@ class MongoRunStore:
             document = await self._runs.find_one({"_id": run_id})
         return None if document is None else load(document["stats"])
 
-    async def history(self, *, limit: int, offset: int = 0) -> Sequence[SyncStats]:
-        with reaching():
-            found = await self._runs.find(sort=[("revision", DESCENDING)], skip=offset, limit=limit).to_list()
-        return [load(document["stats"]) for document in found]
+    async def history(
+        self, which: RunFilter = ALL_RUNS, *, limit: int, offset: int = 0, before: int | None = None
+    ) -> Sequence[SyncStats]:
+        return await self._history.history(which, limit=limit, offset=offset, before=before)
 
-    async def events(self, run_id: str) -> Sequence[RunEvent]:
-        with reaching():
-            found = await self._connection[EVENTS].find({"run_id": run_id}, sort=[("seq", 1)]).to_list()
-        names = ("at", "event", "message", "level", "data")
-        return [RunEvent(**{name: each[name] for name in names}) for each in found]
+    async def run_count(self, which: RunFilter = ALL_RUNS) -> int:
+        return await self._history.run_count(which)
 
-    async def rejects(self, run_id: str) -> Sequence[Reject]:
-        with reaching():
-            found = await self._connection[REJECTS].find({"run_id": run_id}, sort=[("seq", 1)]).to_list()
-        names = ("code", "field", "value", "reason")
-        return [Reject(**{name: each[name] for name in names}) for each in found]
+    async def events(
+        self,
+        run_id: str,
+        *,
+        after: int = FIRST,
+        limit: int = ROWS_AT_ONCE,
+        levels: Collection[str] = LEVELS,
+    ) -> Sequence[LogLine]:
+        return await self._history.events(run_id, after=after, limit=limit, levels=levels)
+
+    async def rejects(self, run_id: str, *, limit: int = ROWS_AT_ONCE, offset: int = 0) -> Sequence[Reject]:
+        return await self._history.rejects(run_id, limit=limit, offset=offset)
+
+    async def reject_count(self, run_id: str) -> int:
+        return await self._history.reject_count(run_id)
+
+    async def changes(
+        self, run_id: str, *, kind: ChangeKind | None = None, limit: int = ROWS_AT_ONCE, offset: int = 0
+    ) -> Sequence[Change]:
+        return await self._history.changes(run_id, kind=kind, limit=limit, offset=offset)
+
+    async def change_counts(self, run_id: str) -> Mapping[ChangeKind, int]:
+        return await self._history.change_counts(run_id)
 
     async def prune(self, before: datetime) -> int:
         with reaching():
             old = await self._runs.find({"finished_at": {"$lt": before}}, {"_id": 1}).to_list()
-            run_ids = [run["_id"] for run in old]
-            for collection in (EVENTS, REJECTS):  # before the run, so that a death leaves no orphans
-                await self._connection[collection].delete_many({"run_id": {"$in": run_ids}})
-            return (await self._runs.delete_many({"_id": {"$in": run_ids}})).deleted_count
+            return await self._history.forget([run["_id"] for run in old])
 
     def watch(self) -> AsyncIterator[SyncStats]:
         return watch(self._connection)
@@ -150,27 +160,6 @@ class MongoRunStore:
         stored = await self._runs.find_one({"_id": stats.run_id}, {"revision": 1})
         if stored is None or stored["revision"] != stats.revision:  # else an earlier try's answer was lost
             raise lost()
-
-    async def _append(self, run_id: str, journal: Journal) -> None:
-        await self._append_to(EVENTS, run_id, journal.first_event, [asdict(each) for each in journal.events])
-        await self._append_to(
-            REJECTS, run_id, journal.first_reject, [asdict(each) for each in journal.rejects]
-        )
-
-    async def _append_to(self, name: str, run_id: str, first: int, lines: Sequence[dict[str, Any]]) -> None:
-        documents = [
-            {"_id": f"{run_id}/{seq}", "run_id": run_id, "seq": seq, **storable_tree(line)}
-            for seq, line in enumerate(lines, start=first)
-        ]
-        if not documents:
-            return
-        try:
-            await self._connection[name].insert_many(documents, ordered=False)
-        except BulkWriteError as exc:
-            details = exc.details or {}
-            codes = {error["code"] for error in details.get("writeErrors", [])}
-            if codes != {_DUPLICATE_KEY} or details.get("writeConcernErrors"):
-                raise  # a line that is there already was stored by an earlier try
 
     async def _close(self, run: Unclosed, now: datetime) -> SyncStats | None:
         """Write the end of a run and give it as it is stored then. Every part of it may be repeated.
@@ -215,10 +204,11 @@ class MongoRunStore:
             )
             seen = {"_id": run.run_id, "revision": last.revision}
             with reaching(), suppress(DuplicateKeyError):
-                line = asdict(closing_event(ended, at=now))
+                # After whatever its owner said, however much that was.
+                last_line = Journal(events=(closing_event(ended, at=now),), first_event=LAST)
                 result = await self._runs.replace_one(seen, _as_document(ended), upsert=stats is None)
                 if result.matched_count or result.upserted_id is not None:
-                    await self._append_to(EVENTS, run.run_id, _LAST_LINE, [line])
+                    await self._history.append(run.run_id, last_line)
                     return ended
             await asyncio.sleep(_MOMENT)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from stocksync.aio import cooperative
+from stocksync.domain.changes import Change, compare
 from stocksync.domain.codes import Exchange, locate
 from stocksync.domain.merge import StockRef
 from stocksync.domain.status import Reject
@@ -66,13 +67,15 @@ class MongoStockStore:
         plan = await _plan(rows, stored, fence)
         with translating():
             refused = await write_unordered(self._connection, plan.operations, self._lease, fence)
-        written = Counter(each.new for each in plan.operations)
-        written.subtract(each.operation.new for each in refused)
+        in_vain = {key(each.operation.row) for each in refused}
+        written = [each for each in plan.operations if key(each.row) not in in_vain]
+        inserted = sum(each.new for each in written)
         return UpsertCount(
-            inserted=written[True],
-            changed=written[False],
+            inserted=inserted,
+            changed=len(written) - inserted,
             unchanged=plan.unchanged,
             rejects=(*plan.rejects, *(each.reject for each in refused)),
+            changes=tuple(change for each in written for change in each.changes),
         )
 
     async def _stored(self, rows: Sequence[StockBasic], sealed: int) -> Mapping[tuple[str, str], StoredStock]:
@@ -183,14 +186,17 @@ async def _plan(
             plan.unchanged += 1
             continue
         try:
-            plan.operations.append(
-                Operation(row, encode(wanted, fence, now, new=old is None), new=old is None)
-            )
+            update = encode(wanted, fence, now, new=old is None)
+            plan.operations.append(Operation(row, update, new=old is None, changes=_changes(old, wanted)))
         except BadRow as exc:
             plan.rejects.append(Reject(code=row.code, field=exc.field, value=exc.value, reason=exc.reason))
         except OutOfScope as exc:
             plan.rejects.append(Reject(code=row.code, field="code", value=row.code, reason=str(exc)))
     return plan
+
+
+def _changes(old: StoredStock | None, wanted: StockBasic) -> tuple[Change, ...]:
+    return compare(None, wanted) if old is None else compare(old.stock, wanted, was_gone=old.gone)
 
 
 def _exchange(code: object) -> Exchange | None:
@@ -207,4 +213,5 @@ def _sum(one: UpsertCount, other: UpsertCount) -> UpsertCount:
         changed=one.changed + other.changed,
         unchanged=one.unchanged + other.unchanged,
         rejects=(*one.rejects, *other.rejects),
+        changes=(*one.changes, *other.changes),
     )

@@ -1,18 +1,19 @@
 """Runs, their logs and rejected rows, and how the two jobs stand."""
 
 import asyncio
-import json
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from stocksync.domain.changes import Change, ChangeKind
 from stocksync.domain.status import Job, Reason, Reject, SyncStats
-from stocksync.domain.wire import from_wire, to_wire
-from stocksync.errors import RunInProgress, StoreInvalid
-from stocksync.ports import Fence, Journal, RunEvent
+from stocksync.domain.wire import to_wire
+from stocksync.errors import RunInProgress
+from stocksync.ports import ALL_RUNS, FIRST, LEVELS, ROWS_AT_ONCE, Fence, Journal, LogLine, RunFilter
 from stocksync.stores.closing import closed, closing_event
+from stocksync.stores.sqlite import history
 from stocksync.stores.sqlite.database import Database
 from stocksync.stores.sqlite.logs import complete_record
 from stocksync.stores.sqlite.slot import (
@@ -24,7 +25,7 @@ from stocksync.stores.sqlite.slot import (
     take_slot,
 )
 from stocksync.stores.sqlite.stocks import marks_of
-from stocksync.stores.text import storable, storable_json
+from stocksync.stores.text import storable_json
 
 POLL_SECONDS: Final = 0.1
 """How often a process looks whether another one has committed; a look costs some 30 µs."""
@@ -107,7 +108,7 @@ class SqliteRunStore:
         row = await self._database.read(
             lambda db: db.execute("SELECT document FROM sync_status WHERE job = ?", (job.value,)).fetchone()
         )
-        return None if row is None else _load(row[0])
+        return None if row is None else history.load(row[0])
 
     async def newest(self) -> int:
         return await self._database.read(
@@ -117,43 +118,44 @@ class SqliteRunStore:
     async def get(self, run_id: str) -> SyncStats | None:
         return await self._database.read(lambda db: _run(db, run_id))
 
-    async def history(self, *, limit: int, offset: int = 0) -> Sequence[SyncStats]:
-        rows = await self._database.read(
-            lambda db: db.execute(
-                "SELECT document FROM sync_runs ORDER BY revision DESC LIMIT ? OFFSET ?",
-                (limit, offset),
-            ).fetchall()
-        )
-        return [_load(document) for (document,) in rows]
+    async def history(
+        self, which: RunFilter = ALL_RUNS, *, limit: int, offset: int = 0, before: int | None = None
+    ) -> Sequence[SyncStats]:
+        rows = await self._database.read(history.runs(which, limit=limit, offset=offset, before=before))
+        return [history.load(document) for (document,) in rows]
 
-    async def events(self, run_id: str) -> Sequence[RunEvent]:
-        rows = await self._database.read(
-            lambda db: db.execute(
-                "SELECT at, level, event, message, data FROM sync_run_events WHERE run_id = ? ORDER BY seq",
-                (run_id,),
-            ).fetchall()
-        )
-        return [
-            RunEvent(
-                at=datetime.fromtimestamp(at, UTC),
-                level=level,
-                event=event,
-                message=message,
-                data=json.loads(data),
-            )
-            for at, level, event, message, data in rows
-        ]
+    async def run_count(self, which: RunFilter = ALL_RUNS) -> int:
+        ((count,),) = await self._database.read(history.run_count(which))
+        return int(count)
 
-    async def rejects(self, run_id: str) -> Sequence[Reject]:
-        rows = await self._database.read(
-            lambda db: db.execute(
-                "SELECT code, field, value, reason FROM sync_run_rejects WHERE run_id = ? ORDER BY seq",
-                (run_id,),
-            ).fetchall()
-        )
-        return [
-            Reject(code=code, field=field, value=value, reason=reason) for code, field, value, reason in rows
-        ]
+    async def events(
+        self,
+        run_id: str,
+        *,
+        after: int = FIRST,
+        limit: int = ROWS_AT_ONCE,
+        levels: Collection[str] = LEVELS,
+    ) -> Sequence[LogLine]:
+        rows = await self._database.read(history.events(run_id, after=after, limit=limit, levels=levels))
+        return [history.as_line(row) for row in rows]
+
+    async def rejects(self, run_id: str, *, limit: int = ROWS_AT_ONCE, offset: int = 0) -> Sequence[Reject]:
+        rows = await self._database.read(history.rejects(run_id, limit=limit, offset=offset))
+        return [history.as_reject(row) for row in rows]
+
+    async def reject_count(self, run_id: str) -> int:
+        ((count,),) = await self._database.read(history.reject_count(run_id))
+        return int(count)
+
+    async def changes(
+        self, run_id: str, *, kind: ChangeKind | None = None, limit: int = ROWS_AT_ONCE, offset: int = 0
+    ) -> Sequence[Change]:
+        rows = await self._database.read(history.changes(run_id, kind=kind, limit=limit, offset=offset))
+        return [history.as_change(row) for row in rows]
+
+    async def change_counts(self, run_id: str) -> Mapping[ChangeKind, int]:
+        rows = await self._database.read(history.change_counts(run_id))
+        return {ChangeKind(kind): count for kind, count in rows}
 
     async def prune(self, before: datetime) -> int:
         return await self._database.write(
@@ -175,32 +177,25 @@ class SqliteRunStore:
                 for job, revision, document in rows:
                     if revision > seen.get(job, -1):
                         seen[job] = revision
-                        yield _load(document)
+                        yield history.load(document)
             await asyncio.sleep(POLL_SECONDS)
-
-
-def _load(document: str) -> SyncStats:
-    try:
-        return from_wire(json.loads(document))
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise StoreInvalid(f"数据库中的同步状态无法识别（{type(exc).__name__}）") from exc
 
 
 def _run(db: sqlite3.Connection, run_id: str) -> SyncStats | None:
     row = db.execute("SELECT document FROM sync_runs WHERE run_id = ?", (run_id,)).fetchone()
-    return None if row is None else _load(row[0])
+    return None if row is None else history.load(row[0])
 
 
 def _store(db: sqlite3.Connection, stats: SyncStats, journal: Journal) -> None:
     """Write one step of a run: its document, its job's status and what it has to say."""
     document = storable_json(to_wire(stats))
     db.execute(
-        "INSERT INTO sync_runs (run_id, job, status, revision, started_at, finished_at, document) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, "
+        "INSERT INTO sync_runs (run_id, job, status, trigger, revision, started_at, finished_at, document) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, "
         "revision = excluded.revision, finished_at = excluded.finished_at, document = excluded.document",
         (
-            stats.run_id, stats.job.value, stats.status.value, stats.revision,
-            _seconds(stats.started_at), _seconds(stats.finished_at), document,
+            stats.run_id, stats.job.value, stats.status.value, stats.trigger, stats.revision,
+            history.seconds(stats.started_at), history.seconds(stats.finished_at), document,
         ),
     )  # fmt: skip
     db.execute(
@@ -208,41 +203,7 @@ def _store(db: sqlite3.Connection, stats: SyncStats, journal: Journal) -> None:
         "revision = excluded.revision, document = excluded.document WHERE excluded.revision > revision",
         (stats.job.value, stats.revision, document),
     )
-    _append(db, stats.run_id, journal)
-
-
-def _append(db: sqlite3.Connection, run_id: str | None, journal: Journal) -> None:
-    """Store each line in its place of the run's log; one that is there already stays as it is."""
-    db.executemany(
-        "INSERT INTO sync_run_events (run_id, seq, at, level, event, message, data) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, seq) DO NOTHING",
-        [
-            (
-                run_id, place, event.at.timestamp(), event.level, event.event, storable(event.message),
-                storable_json(event.data),
-            )
-            for place, event in enumerate(journal.events, journal.first_event)
-        ],
-    )  # fmt: skip
-    db.executemany(
-        "INSERT INTO sync_run_rejects (run_id, seq, code, field, value, reason) VALUES (?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (run_id, seq) DO NOTHING",
-        [
-            (run_id, place, *map(storable, (reject.code, reject.field, reject.value, reject.reason)))
-            for place, reject in enumerate(journal.rejects, journal.first_reject)
-        ],
-    )
-
-
-def _end_of_log(db: sqlite3.Connection, run_id: str) -> int:
-    """The place behind the last line: whoever closes another's run does not know how many it said."""
-    query = "SELECT coalesce(max(seq) + 1, 0) FROM sync_run_events WHERE run_id = ?"
-    place: int = db.execute(query, (run_id,)).fetchone()[0]
-    return place
-
-
-def _seconds(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()
+    history.append(db, stats.run_id, journal)
 
 
 def _close(db: sqlite3.Connection, stats: SyncStats, journal: Journal) -> None:
@@ -266,5 +227,5 @@ def _close_displaced(
         return stats
     ended = closed(stats, marks_of(db, run_id), reason=reason, revision=fence.revision(0), at=now)
     event = closing_event(ended, at=now)
-    _close(db, ended, Journal(events=(event,), first_event=_end_of_log(db, run_id)))
+    _close(db, ended, Journal(events=(event,), first_event=history.end_of_log(db, run_id)))
     return ended

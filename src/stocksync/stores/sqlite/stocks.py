@@ -3,12 +3,13 @@
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
+from stocksync.domain.changes import Change, compare
 from stocksync.domain.codes import Exchange, locate
 from stocksync.domain.merge import StockRef
 from stocksync.domain.status import Reject
@@ -47,6 +48,8 @@ _AFTER_FIGURES: Final = _FIRST_FIGURE + len(FIGURES)
 _texts_of = attrgetter(*_TEXTS)
 
 Parameters = tuple[Any, ...]
+Key = tuple[str, str]
+"""Code and source."""
 
 
 class SqliteStockStore:
@@ -154,21 +157,31 @@ def _upsert(db: sqlite3.Connection, rows: Sequence[StockBasic], fence: Fence) ->
             unchanged += 1
         else:
             updates.append(new)
-    inserted, refused_inserts = _write(db, inserts, fence)
-    changed, refused_updates = _write(db, updates, fence)
+    refused_inserts = _write(db, inserts, fence)
+    refused_updates = _write(db, updates, fence)
+    refused = {**refused_inserts, **refused_updates}
     return UpsertCount(
-        inserted=inserted,
-        changed=changed,
+        inserted=len(inserts) - len(refused_inserts),
+        changed=len(updates) - len(refused_updates),
         unchanged=unchanged,
-        rejects=(*duplicates, *refused_inserts, *refused_updates),
+        rejects=(*duplicates, *refused.values()),
+        changes=tuple(_changes((*inserts, *updates), stored, refused)),
     )
 
 
-def _stored(
-    db: sqlite3.Connection, rows: Sequence[StockBasic]
-) -> dict[tuple[str, str], tuple[StockBasic, bool]]:
+def _changes(
+    written: Iterable[StockBasic], stored: Mapping[Key, tuple[StockBasic, bool]], refused: Collection[Key]
+) -> Iterable[Change]:
+    for stock in written:
+        key = (stock.code, stock.source)
+        if key not in refused:
+            before, was_gone = stored.get(key, (None, False))
+            yield from compare(before, stock, was_gone=was_gone)
+
+
+def _stored(db: sqlite3.Connection, rows: Sequence[StockBasic]) -> dict[Key, tuple[StockBasic, bool]]:
     """What is stored now under the keys of these rows, and whether it is marked as gone."""
-    found: dict[tuple[str, str], tuple[StockBasic, bool]] = {}
+    found: dict[Key, tuple[StockBasic, bool]] = {}
     for source in {row.source for row in rows}:
         codes = json.dumps([row.code for row in rows if row.source == source])
         query = f"{_SELECT} WHERE source = ? AND code IN (SELECT value FROM json_each(?))"
@@ -178,32 +191,31 @@ def _stored(
     return found
 
 
-def _write(
-    db: sqlite3.Connection, stocks: Sequence[StockBasic], fence: Fence
-) -> tuple[int, Sequence[Reject]]:
+def _write(db: sqlite3.Connection, stocks: Sequence[StockBasic], fence: Fence) -> Mapping[Key, Reject]:
     """Write rows at once; if one of them is impossible, one by one, so that it alone is rejected."""
+    refused: Mapping[Key, Reject] = {}
     db.execute("SAVEPOINT batch")
     try:
         db.executemany(_UPSERT, (_encode(stock, fence) for stock in stocks))
     except (*_ROW_FAULTS, BadRow, OutOfScope):
         db.execute("ROLLBACK TO batch")
-        rejects = list(_write_singly(db, stocks, fence))
-    else:
-        rejects = []
+        found = ((stock, _write_one(db, stock, fence)) for stock in stocks)
+        refused = {(stock.code, stock.source): reject for stock, reject in found if reject is not None}
     db.execute("RELEASE batch")
-    return len(stocks) - len(rejects), rejects
+    return refused
 
 
-def _write_singly(db: sqlite3.Connection, stocks: Iterable[StockBasic], fence: Fence) -> Iterable[Reject]:
-    for stock in stocks:
-        try:
-            db.execute(_UPSERT, _encode(stock, fence))
-        except BadRow as exc:
-            yield Reject(code=stock.code, field=exc.field, value=exc.value, reason=exc.reason)
-        except OutOfScope as exc:
-            yield Reject(code=stock.code, field="code", value=stock.code, reason=str(exc))
-        except _ROW_FAULTS as exc:
-            yield Reject(code=stock.code, field="*", value=repr(stock)[:100], reason=f"数据库拒绝该行：{exc}")
+def _write_one(db: sqlite3.Connection, stock: StockBasic, fence: Fence) -> Reject | None:
+    """Write a row; where it is impossible say why."""
+    try:
+        db.execute(_UPSERT, _encode(stock, fence))
+    except BadRow as exc:
+        return Reject(code=stock.code, field=exc.field, value=exc.value, reason=exc.reason)
+    except OutOfScope as exc:
+        return Reject(code=stock.code, field="code", value=stock.code, reason=str(exc))
+    except _ROW_FAULTS as exc:
+        return Reject(code=stock.code, field="*", value=repr(stock)[:100], reason=f"数据库拒绝该行：{exc}")
+    return None
 
 
 def _encode(stock: StockBasic, fence: Fence) -> Parameters:

@@ -8,8 +8,10 @@ from stocksync.domain.stock import FIGURES
 from stocksync.stores.mongo.connection import Connection, reaching
 from stocksync.stores.mongo.schema import (
     CALENDAR,
+    CHANGES,
     EVENTS,
     HEALTH,
+    IDEMPOTENCY,
     INDEXES,
     LEASE,
     LOGS,
@@ -23,7 +25,19 @@ from stocksync.stores.mongo.schema import (
 )
 from stocksync.stores.report import EXAMPLES, Finding, Server, Severity
 
-_COLLECTIONS: Final = (STOCKS, STATUS, RUNS, EVENTS, REJECTS, LOGS, LEASE, CALENDAR, HEALTH)
+_COLLECTIONS: Final = (
+    STOCKS,
+    STATUS,
+    RUNS,
+    EVENTS,
+    REJECTS,
+    CHANGES,
+    LOGS,
+    LEASE,
+    CALENDAR,
+    HEALTH,
+    IDEMPOTENCY,
+)
 
 _OURS: Final = frozenset(
     {"code", "symbol", "full_symbol", "name", "area", "industry", "market", "list_date", "sse", "category",
