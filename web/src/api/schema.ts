@@ -404,6 +404,126 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/system/logs/clear": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * 清空操作日志
+         * @description 删除记录，不可恢复；days 之内的保留。清空本身会留下一条记录。
+         */
+        post: operations["clear_logs_api_system_logs_clear_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/system/logs/create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * 记录一次操作
+         * @description 供前端记录自己的操作；时间、地址和用户代理由服务填写。
+         */
+        post: operations["create_log_api_system_logs_create_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/system/logs/export/csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 导出操作日志
+         * @description 筛选条件与列表相同，最新的在前，时间为北京时间。导出本身也会留下一条记录。
+         */
+        get: operations["export_csv_api_system_logs_export_csv_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/system/logs/list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 操作日志
+         * @description 按条件筛选，最新的在前。
+         */
+        get: operations["list_logs_api_system_logs_list_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/system/logs/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 操作日志统计
+         * @description 最近若干天：成功率、各类操作的次数、一天中各小时（北京时间）的次数。
+         */
+        get: operations["log_stats_api_system_logs_stats_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/system/logs/{log_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * 一条操作日志
+         * @description 一条操作日志的全部内容。
+         */
+        get: operations["get_log_api_system_logs__log_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -599,6 +719,113 @@ export interface components {
             total: number;
         };
         /**
+         * ClearFilterOut
+         * @description 清空了哪些记录；before 为被清空记录的时间上限。
+         */
+        ClearFilterOut: {
+            /** Action Type */
+            action_type: string | null;
+            /** Before */
+            before: string | null;
+            /** Days */
+            days: number | null;
+        };
+        /**
+         * ClearLogsRequest
+         * @description 要清空的范围；都缺省则清空全部。
+         */
+        ClearLogsRequest: {
+            /**
+             * Action Type
+             * @description 只清空这一类
+             */
+            action_type?: string | null;
+            /**
+             * Days
+             * @description 保留最近的天数，只清空更早的记录
+             */
+            days?: number | null;
+        };
+        /**
+         * ClearedEnvelope
+         * @description 成功的应答，data 为清空的结果。
+         */
+        ClearedEnvelope: {
+            data: components["schemas"]["ClearedOut"];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * ClearedOut
+         * @description 清空的结果。
+         */
+        ClearedOut: {
+            /** Deleted Count */
+            deleted_count: number;
+            filter: components["schemas"]["ClearFilterOut"];
+        };
+        /**
+         * CreateLogRequest
+         * @description 前端自己的一次操作。操作者的地址与用户代理取自请求本身。
+         */
+        CreateLogRequest: {
+            /**
+             * Action
+             * @example 修改显示设置
+             */
+            action: string;
+            /**
+             * Action Type
+             * @example system_settings
+             */
+            action_type: string;
+            /**
+             * Details
+             * @description 补充信息：名称 → 文字、数值、真假或它们的列表
+             */
+            details?: {
+                [key: string]: string | boolean | number | (string | boolean | number | null)[] | null;
+            };
+            /** Duration Ms */
+            duration_ms?: number | null;
+            /** Error Message */
+            error_message?: string | null;
+            /** Session Id */
+            session_id?: string | null;
+            /**
+             * Success
+             * @default true
+             */
+            success: boolean;
+        };
+        /**
+         * CreatedEnvelope
+         * @description 成功的应答，data 为新记录的编号。
+         */
+        CreatedEnvelope: {
+            data: components["schemas"]["CreatedOut"];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * CreatedOut
+         * @description 新记录的编号。
+         */
+        CreatedOut: {
+            /** Log Id */
+            log_id: string;
+        };
+        /**
          * CurrentEnvelope
          * @description 成功的应答，data 为当前使用的数据源。
          */
@@ -719,6 +946,16 @@ export interface components {
             total: number;
         };
         /**
+         * HourOut
+         * @description 一天中某一小时（北京时间）的记录数。
+         */
+        HourOut: {
+            /** Count */
+            count: number;
+            /** Hour */
+            hour: string;
+        };
+        /**
          * Job
          * @description What can be run. Both write the same stocks, so they share one slot.
          * @enum {string}
@@ -806,6 +1043,132 @@ export interface components {
              * @description 在该次运行日志中的位置，递增，可能有间隔
              */
             seq: number;
+        };
+        /**
+         * LogStatsEnvelope
+         * @description 成功的应答，data 为统计。
+         */
+        LogStatsEnvelope: {
+            data: components["schemas"]["LogStatsOut"];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * LogStatsOut
+         * @description 操作日志的统计。
+         */
+        LogStatsOut: {
+            /** Action Type Distribution */
+            action_type_distribution: {
+                [key: string]: number;
+            };
+            /** Failed Logs */
+            failed_logs: number;
+            /** Hourly Distribution */
+            hourly_distribution: components["schemas"]["HourOut"][];
+            /** Success Logs */
+            success_logs: number;
+            /**
+             * Success Rate
+             * @description 百分比，一位小数；没有记录时为 0
+             */
+            success_rate: number;
+            /** Total Logs */
+            total_logs: number;
+        };
+        /**
+         * OperationLogEnvelope
+         * @description 成功的应答，data 为一条操作日志。
+         */
+        OperationLogEnvelope: {
+            data: components["schemas"]["OperationLogOut"];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * OperationLogOut
+         * @description 一条操作日志。旧服务写入的记录缺少的内容为 null 或空。
+         */
+        OperationLogOut: {
+            /** Action */
+            action: string;
+            /**
+             * Action Type
+             * @example data_import
+             */
+            action_type: string;
+            /** Created At */
+            created_at: string | null;
+            /** Details */
+            details: {
+                [key: string]: unknown;
+            };
+            /** Duration Ms */
+            duration_ms: number | null;
+            /** Error Message */
+            error_message: string | null;
+            /** Id */
+            id: string;
+            /** Ip Address */
+            ip_address: string | null;
+            /** Session Id */
+            session_id: string | null;
+            /**
+             * Success
+             * @description 是否被接受并完成；同步的最终结果见 details.outcome
+             */
+            success: boolean;
+            /**
+             * Timestamp
+             * Format: date-time
+             */
+            timestamp: string;
+            /** User Agent */
+            user_agent: string | null;
+            /** User Id */
+            user_id: string | null;
+            /** Username */
+            username: string | null;
+        };
+        /**
+         * OperationLogsEnvelope
+         * @description 成功的应答，data 为一页操作日志。
+         */
+        OperationLogsEnvelope: {
+            data: components["schemas"]["OperationLogsOut"];
+            /** Message */
+            message: string;
+            /**
+             * Success
+             * @constant
+             */
+            success: true;
+        };
+        /**
+         * OperationLogsOut
+         * @description 一页操作日志，最新的在前。
+         */
+        OperationLogsOut: {
+            /** Logs */
+            logs: components["schemas"]["OperationLogOut"][];
+            /** Page */
+            page: number;
+            /** Page Size */
+            page_size: number;
+            /** Total */
+            total: number;
+            /** Total Pages */
+            total_pages: number;
         };
         /**
          * Outcome
@@ -1905,7 +2268,12 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LogEnvelope"];
-                    "text/event-stream": string;
+                    "text/event-stream": {
+                        data: string;
+                        /** @enum {unknown} */
+                        event: "log" | "end";
+                        id?: string;
+                    };
                 };
             };
             /** @description Not Found */
@@ -2155,7 +2523,12 @@ export interface operations {
                      *     event: status
                      *     data: {"job": "stock_basics_multi_source", "data_type": "stock_basics", "status": "success", "started_at": "2026-11-23T18:30:00.000000+08:00", "finished_at": "2026-11-23T18:30:03.512000+08:00", "total": 5450, "inserted": 2, "updated": 5448, "errors": 0, "last_trade_date": "20261123", "data_sources_used": ["stock_list:tushare", "trade_date:tushare", "daily_data:tushare"], "source_stats": {"tushare": {"total": 5450, "success": 5450}}, "message": "同步完成，共 5450 只：新增 2，更新 5448（11 只无变化），交易日 20261123", "total_tasks": 5450, "completed_tasks": 5450, "failed_tasks": 0, "run_id": "20261123-183000-1f0c9a2b", "revision": 7000031, "reason": null, "stale_since": null, "unchanged": 11, "trigger": "api", "phase": "done", "progress": {"percent": 100.0, "rate_per_s": 21800.0, "eta_seconds": null, "elapsed_ms": 3512}, "attempts": [{"dataset": "stock_list", "source": "tushare", "outcome": "ok", "rows": 5450, "dropped": 0, "duration_ms": 1240, "error": null}], "rejects_sample": []}
                      */
-                    "text/event-stream": string;
+                    "text/event-stream": {
+                        data: string;
+                        /** @enum {unknown} */
+                        event: "status";
+                        id?: string;
+                    };
                 };
             };
             /** @description Unprocessable Entity */
@@ -2303,6 +2676,300 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    clear_logs_api_system_logs_clear_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClearLogsRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClearedEnvelope"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    create_log_api_system_logs_create_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateLogRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedEnvelope"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    export_csv_api_system_logs_export_csv_get: {
+        parameters: {
+            query?: {
+                /** @description 从这一天（北京时间）或这一时刻起 */
+                start_date?: string | null;
+                /** @description 到这一天结束（含）或这一时刻止 */
+                end_date?: string | null;
+                /** @description 操作类型 */
+                action_type?: string | null;
+                /** @description 是否成功 */
+                success?: boolean | null;
+                /** @description 按原文查找：操作、用户名、错误信息、IP 地址、详情中的文字；不分大小写 */
+                keyword?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description CSV（RFC 4180，UTF-8 带 BOM），条数不限，边查边发 */
+            200: {
+                headers: {
+                    /** @description 文件名 */
+                    "Content-Disposition"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    list_logs_api_system_logs_list_get: {
+        parameters: {
+            query?: {
+                page?: number;
+                page_size?: number;
+                /** @description 从这一天（北京时间）或这一时刻起 */
+                start_date?: string | null;
+                /** @description 到这一天结束（含）或这一时刻止 */
+                end_date?: string | null;
+                /** @description 操作类型 */
+                action_type?: string | null;
+                /** @description 是否成功 */
+                success?: boolean | null;
+                /** @description 按原文查找：操作、用户名、错误信息、IP 地址、详情中的文字；不分大小写 */
+                keyword?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationLogsEnvelope"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    log_stats_api_system_logs_stats_get: {
+        parameters: {
+            query?: {
+                /** @description 最近的天数 */
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogStatsEnvelope"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+        };
+    };
+    get_log_api_system_logs__log_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                log_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationLogEnvelope"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
             };
             /** @description Unprocessable Entity */
             422: {
