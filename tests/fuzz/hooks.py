@@ -23,6 +23,12 @@ def map_query(context: schemathesis.HookContext, query: Any) -> Any:
 
 
 @schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: Any, kwargs: Any) -> None:  # noqa: ARG001 - likewise
+    """The same for the cases that are made without the hook above: the ones that cover each boundary."""
+    case.query = map_query(context, case.query)
+
+
+@schemathesis.hook
 def map_headers(context: schemathesis.HookContext, headers: Any) -> Any:  # noqa: ARG001 - the hook's shape
     """Ask for no waiting by header either."""
     if isinstance(headers, dict) and "wait" in str(headers.get("Prefer")):
