@@ -21,7 +21,6 @@ from stocksync.simulator import SimulatorOptions, open_simulator
 
 _READY_SECONDS: Final = 20
 _STOP_SECONDS: Final = 10
-_POLL_SECONDS: Final = 0.2
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -100,13 +99,12 @@ async def _first_sync(server: asyncio.subprocess.Process, url: str, simulator_ur
 
 
 async def _ready(server: asyncio.subprocess.Process, client: AsyncStocksyncClient) -> None:
-    for _ in range(round(_READY_SECONDS / _POLL_SECONDS)):
-        if server.returncode is not None:
-            break
-        with suppress(Unreachable):
-            await client.status()
-            return
-        await asyncio.sleep(_POLL_SECONDS)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_READY_SECONDS):
+            while server.returncode is None:
+                with suppress(Unreachable):
+                    await client.status()
+                    return
     raise ServerDied("演示服务没有启动")
 
 
