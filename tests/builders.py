@@ -7,10 +7,11 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 
 from stocksync.domain.codes import Exchange
+from stocksync.domain.journal import RunEvent
 from stocksync.domain.merge import DailyAnswer, ListAnswer, StockRef
 from stocksync.domain.status import Job, Reject, SyncStats, Trigger, begin
 from stocksync.domain.stock import DailyMetrics, StockBasic, StockListing, listing
-from stocksync.ports import RunEvent, Store
+from stocksync.ports import Store
 
 NOON = datetime(2026, 4, 15, 4, 0, tzinfo=UTC)
 """12:00 in Shanghai."""

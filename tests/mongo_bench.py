@@ -15,9 +15,11 @@ from builders import ALL_EXCHANGES, NOON, a_reject, log_of, measured
 from contract.stores import LONG, MongoWitness, acquire, at_step, finish
 from mongod_process import Mongod
 from stocksync.domain.changes import compare
+from stocksync.domain.health import SourceHealth
+from stocksync.domain.journal import RunEvent
 from stocksync.domain.status import SyncStats
 from stocksync.domain.stock import Dataset
-from stocksync.ports import Fence, Journal, OperationLog, RunEvent, SourceHealth, UpsertCount
+from stocksync.ports import Fence, Journal, OperationLog, UpsertCount
 from stocksync.stores import mongo
 from stocksync.stores.mongo import MongoStore, connection, open_mongo, runs, watch
 

@@ -63,7 +63,7 @@ async def open_app(
         stack.push_async_callback(service.aclose)
         await service.open()
         monitor = SourceMonitor(
-            sources, store.health, clock, token_source="env" if settings.tushare_token else None
+            sources, store.health, clock, tokens={"tushare": "env" if settings.tushare_token else None}
         )
         stack.push_async_callback(monitor.aclose)
         yield App(

@@ -32,6 +32,9 @@
     │   └── StoreUrlInvalid      STOCKSYNC_STORE names no store that exists
     ├── LogNotFound              no such record in the operation log
     ├── ServerDied               a server that we started ended by itself
+    ├── RemoteError              what stocksync.client met with
+    │   ├── ServerError          the server's answer was a problem; carries its `code`
+    │   └── Unreachable          no answer, or none that a stocksync server gives
     └── RequestRefused           an HTTP request that is turned away
         ├── HostRefused          a Host header that is not allowed (DNS rebinding)
         ├── OriginRefused        a page of another origin (cross-site request)
@@ -49,7 +52,7 @@ from typing import ClassVar
 class StocksyncError(Exception):
     """Root of the tree. `str(error)` is the message for people."""
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
 
 
 class SettingsInvalid(StocksyncError):
@@ -267,6 +270,35 @@ class ServerDied(StocksyncError):
     """A server that we started ended by itself; what it said stands above."""
 
     code = "server_died"
+
+
+class RemoteError(StocksyncError):
+    """A server could not be used from here; what stocksync.client raises."""
+
+    code = "remote_error"
+
+
+class ServerError(RemoteError):
+    """A server answered with a problem (RFC 9457), whose `code` and HTTP `status` this error has.
+
+    `retry_after` is in seconds; None where the same request will not do better later.
+    """
+
+    code = "server_error"
+
+    def __init__(self, detail: str, *, code: str, status: int, retry_after: float | None = None) -> None:
+        """`detail` is for people."""
+        super().__init__(detail)
+        self.code = code
+        self.status = status
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class Unreachable(RemoteError):
+    """No answer came, or one that no server of ours gives: a proxy's, or that of another service."""
+
+    code = "unreachable"
 
 
 class RequestRefused(StocksyncError):

@@ -7,6 +7,8 @@ from typing import Any, Final, Protocol
 
 from stocksync.domain.changes import Change, ChangeKind
 from stocksync.domain.codes import Exchange
+from stocksync.domain.health import SourceHealth
+from stocksync.domain.journal import LogLine, RunEvent
 from stocksync.domain.merge import DailyAnswer, ListAnswer, RoeAnswer, StockRef
 from stocksync.domain.status import STEPS_PER_TOKEN, Job, Reject, SyncStats, SyncStatus, Trigger
 from stocksync.domain.stock import Dataset, StockBasic
@@ -175,17 +177,6 @@ class StockStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunEvent:
-    """One line of a run's log, in the past tense: `event` for machines, `message` for people."""
-
-    at: datetime
-    event: str
-    message: str
-    level: str = "info"
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
     """What a run has to say since its last step: log lines, rejected rows and changes of the market.
 
@@ -199,14 +190,6 @@ class Journal:
     first_event: int = 0
     first_reject: int = 0
     first_change: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """A line of a run's log as it is stored. `seq` grows from line to line, maybe with gaps."""
-
-    seq: int
-    event: RunEvent
 
 
 LEVELS: Final = ("info", "warning", "error")
@@ -495,24 +478,6 @@ class CalendarStore(Protocol):
     async def open_days(self, start: date, end: date) -> Sequence[date]:
         """List the kept open days from `start` to `end`, in order."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceHealth:
-    """How a source does for one dataset. `failures` are in a row; it is left alone until `open_until`.
-
-    `latency_ms` and `rows` are those of the last good answer: how long it took in all, what was usable.
-    """
-
-    source: str
-    dataset: Dataset
-    failures: int = 0
-    open_until: datetime | None = None
-    last_error: str | None = None
-    last_error_at: datetime | None = None
-    last_success_at: datetime | None = None
-    latency_ms: int | None = None
-    rows: int | None = None
 
 
 class HealthStore(Protocol):

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
 
     store: str = Field(default_factory=default_store)
     """URL of the store: sqlite:///path/to/file.db or mongodb://host,host/database?replicaSet=name"""
+    server: str | None = None
+    """URL of a server, http://host:port: the command line talks to it instead of opening the store."""
     sources: Names = Field(default=("tushare", "akshare", "baostock"), min_length=1)
     """The sources in order of trust; absent = off."""
     tushare_token: SecretStr | None = Field(

@@ -9,8 +9,9 @@ import pytest
 from builders import NOON, a_reject, a_run, a_stock
 from contract.stores import LONG, NOTHING, Witness, acquire, at_step, finish, stock_rows
 from stocksync.domain.changes import Change, ChangeKind
+from stocksync.domain.journal import RunEvent
 from stocksync.domain.status import Job, Reason, SyncStats, SyncStatus, Trigger
-from stocksync.ports import LAST, Journal, RunEvent, RunFilter, Store
+from stocksync.ports import LAST, Journal, RunFilter, Store
 
 HOUR = timedelta(hours=1)
 

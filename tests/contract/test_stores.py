@@ -25,6 +25,8 @@ from contract.stores import (
     stock_rows,
 )
 from stocksync.domain.codes import Exchange
+from stocksync.domain.health import SourceHealth
+from stocksync.domain.journal import RunEvent
 from stocksync.domain.status import (
     STEPS_PER_TOKEN,
     Attempt,
@@ -40,7 +42,7 @@ from stocksync.domain.status import (
 )
 from stocksync.domain.stock import Dataset, StockBasic
 from stocksync.errors import LeaseLost, RunInProgress, StoreUnavailable, StoreUrlInvalid
-from stocksync.ports import Fence, Journal, OperationLog, RunEvent, SourceHealth, Store
+from stocksync.ports import Fence, Journal, OperationLog, Store
 from stocksync.stores import open_store
 
 GENEROUS = 15.0

@@ -18,9 +18,9 @@ import pytest_asyncio
 
 from stocksync.app import App, open_app
 from stocksync.domain.codes import Exchange, locate
+from stocksync.domain.health import SourceHealth
 from stocksync.domain.status import Outcome, Reason, SyncStats, SyncStatus
 from stocksync.domain.stock import Dataset
-from stocksync.ports import SourceHealth
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
 from support import SMALL, BriskClock, record, settings_for
 

@@ -107,7 +107,10 @@ async def test_one_run_at_a_time_over_http(http: httpx.AsyncClient, simulator: S
     displaced = checked(await http.get(f"/api/sync/runs/{started['run_id']}"), 200)
     assert (displaced["status"], displaced["reason"]) == ("failed", "superseded")
 
-    assert checked(await http.post(CANCEL), 202)["run_id"] == forced["run_id"]
+    other = await http.post(CANCEL, params={"run_id": str(displaced["run_id"])})
+    checked_problem(other, 409, "no_run_in_progress")
+    mine = await http.post(CANCEL, params={"run_id": str(forced["run_id"])})
+    assert checked(mine, 202)["run_id"] == forced["run_id"]
     began = time.monotonic()
     while checked(await http.get(STATUS), 200)["status"] == "running":
         assert time.monotonic() - began < 2

@@ -1,119 +1,28 @@
 """The command, as people and scripts use it: real processes, exit codes, both streams."""
 
-import asyncio
 import json
-import os
 import signal
 import sqlite3
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from integration.shell import WAIT_SECONDS, Shell, wait_for_phase
 from stocksync.cli import words
 from stocksync.cli.outcome import ExitCode, code_of_error
 from stocksync.domain.status import Job, Outcome, Phase, Reason, SyncStatus, Trigger
 from stocksync.domain.stock import Dataset
 from stocksync.errors import RowError, StocksyncError, StoreInvalid, StoreUnavailable, StoreUrlInvalid
-from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
+from stocksync.simulator import Simulator
 from support import SMALL
 
-SECRET = "a-token-that-must-stay-secret"  # noqa: S105 - the simulator's, good for nothing else
-WAIT_SECONDS = 20
 VERBS = (
     "sync", "status", "history", "sources", "config", "cancel", "doctor", "repair", "serve", "demo",
     "simulate",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def shared_simulator() -> Iterator[Simulator]:
-    """A simulator on a thread of its own, because the tests wait for processes."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    opened = open_simulator(SimulatorOptions(size=SMALL, token=SECRET))
-    try:
-        yield asyncio.run_coroutine_threadsafe(opened.__aenter__(), loop).result(WAIT_SECONDS)
-        asyncio.run_coroutine_threadsafe(opened.__aexit__(None, None, None), loop).result(WAIT_SECONDS)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-@dataclass(frozen=True)
-class Shell:
-    """Runs the command with the settings of a simulator and a store of its own."""
-
-    environment: Mapping[str, str]
-    store: Path
-
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self._command(arguments),
-            env={**self.environment, **variables},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_SECONDS,
-        )
-        assert SECRET not in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    @contextmanager
-    def running(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        process = subprocess.Popen(
-            self._command(arguments),
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        with process:
-            try:
-                yield process
-            finally:
-                if process.poll() is None:
-                    process.kill()
-
-    @staticmethod
-    def end_of(process: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
-        """Wait for the end of a process that prints a status; give that, and what it said besides."""
-        out, err = process.communicate(timeout=WAIT_SECONDS)
-        assert SECRET not in out + err
-        return json.loads(out), err
-
-    def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
-        return status
-
-    @staticmethod
-    def _command(arguments: tuple[str, ...]) -> list[str]:
-        return [sys.executable, "-m", "stocksync", *arguments]
-
-
-@pytest.fixture
-def shell(shared_simulator: Simulator, tmp_path: Path) -> Iterator[Shell]:
-    store = tmp_path / "stocks.db"
-    environment = {
-        **os.environ,
-        **shared_simulator.settings,
-        "STOCKSYNC_STORE": f"sqlite:///{store}",
-        "STOCKSYNC_MIN_STOCKS": str(SMALL // 2),
-        "STOCKSYNC_SOURCES": "tushare",
-        "COLUMNS": "120",
-    }
-    yield Shell(environment, store)
-    shared_simulator.faults.clear()
 
 
 @pytest.fixture
@@ -123,25 +32,6 @@ def hanging(shell: Shell, shared_simulator: Simulator) -> Iterator[subprocess.Po
     with shell.running("sync", "--json") as process:
         wait_for_phase(shell, "daily_data")
         yield process
-
-
-def wait_for_phase(shell: Shell, phase: str) -> None:
-    """Wait until the store tells that the run is there."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    query = "SELECT json_extract(document, '$.phase') FROM sync_status"
-    while time.monotonic() < deadline:
-        if shell.store.exists():
-            connection = sqlite3.connect(shell.store)
-            try:
-                phases = connection.execute(query).fetchall()
-            except sqlite3.OperationalError:  # the tables are still being made
-                phases = []
-            finally:
-                connection.close()
-            if (phase,) in phases:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"no run came to {phase}")
 
 
 def test_a_first_sync_and_a_second_one(shell: Shell) -> None:

@@ -122,6 +122,7 @@ async def test_the_health_of_a_source_tells_what_each_dataset_did_last(
         [],
     )
     assert before.checked_at is not None
+    assert (before.provides, before.token_required) == (list(Dataset), True)
     simulator.faults.set("tushare.fina_indicator_vip", "no_permission")
     await http.post("/api/sync/stock_basics/run", params={"wait": 30})
     (after,) = SourcesHealthEnvelope.model_validate((await http.get("/api/sync/sources/health")).json()).data

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from stocksync.domain.health import SourceHealth
 from stocksync.domain.stock import Dataset
 from stocksync.errors import (
     SourceBanned,
@@ -17,7 +18,6 @@ from stocksync.errors import (
     SourceTimeout,
     SourceUnreachable,
 )
-from stocksync.ports import SourceHealth
 from stocksync.sync.breaker import BAN, LIMIT, PATIENCE, TROUBLE, after_failure
 
 NOW = datetime(2026, 11, 23, 18, 0, tzinfo=UTC)

@@ -9,11 +9,13 @@ from stocksync.domain.wire import MARKET_ZONE, moment
 
 MOST_PAGES: Final = 100_000
 
+RUN_ID: Final = r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$"
+
 RunId = Annotated[
     str,
     Path(
         description="运行编号",
-        pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$",
+        pattern=RUN_ID,
         max_length=64,
         examples=["20261123-183000-1f0c9a2b"],
     ),

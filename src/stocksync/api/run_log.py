@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from stocksync.api.sse import RETRY, Body, Stream, frame
 from stocksync.app import App
+from stocksync.domain.journal import LogLine
 from stocksync.domain.status import SyncStats
 from stocksync.domain.wire import iso, to_wire
-from stocksync.ports import LEVELS, ROWS_AT_ONCE, LogLine
+from stocksync.ports import LEVELS, ROWS_AT_ONCE
 
 _PAUSE_SECONDS: Final = 0.2
 """A follower reads the store at most so often; a step of a run comes about as often."""

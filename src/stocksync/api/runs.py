@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from stocksync.api.params import RunId
+from stocksync.api.params import RUN_ID, RunId
 from stocksync.api.prefer import Preference, parse_prefer
 from stocksync.api.problems import problem_response
 from stocksync.api.schemas.base import problems_doc
@@ -122,12 +122,18 @@ async def run_multi_source(
     summary="取消同步",
     status_code=HTTPStatus.ACCEPTED,
     response_model=StatusEnvelope,
-    responses=problems_doc(409, 415, 503),
+    responses=problems_doc(409, 415, 422, 503),
 )
-async def cancel(request: Request) -> Response:
+async def cancel(
+    request: Request,
+    run_id: Annotated[
+        str | None,
+        Query(pattern=RUN_ID, max_length=64, description="只取消这一次运行；缺省为正在运行的任何一次"),
+    ] = None,
+) -> Response:
     """请求结束正在运行的任务（任何进程的），2 秒内以 failed / cancelled 结束。"""
     app = app_of(request)
-    stats = await app.service.cancel(actor_of(request))
+    stats = await app.service.cancel(actor_of(request), run_id)
     return _answer(HTTPStatus.ACCEPTED, stats, "已请求取消同步任务", _where(stats))
 
 

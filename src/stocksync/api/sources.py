@@ -20,10 +20,10 @@ from stocksync.api.schemas.sources import (
 from stocksync.api.state import app_of
 from stocksync.api.view import envelope
 from stocksync.audit import ActionType, OperationLogCreate
+from stocksync.domain.health import SourceHealth, SourceReport, SourceStanding
 from stocksync.domain.wire import iso
-from stocksync.ports import SourceHealth
 from stocksync.sync.breaker import breaker_state
-from stocksync.sync.sources import SourceReport
+from stocksync.sync.sources import priority_of
 
 router = APIRouter(prefix="/api/sync", tags=["数据源"])
 
@@ -74,22 +74,7 @@ async def sources_health(request: Request) -> Response:
     """各数据源最近一次连通性检查（最多保留 60 秒），和每个数据集上次的成功、失败、冷却、用时与行数。"""
     app = app_of(request)
     now = app.clock.now()
-    return _answer(
-        [
-            {
-                "name": report.name,
-                "priority": report.priority,
-                "description": report.description,
-                "available": report.available,
-                "message": report.message,
-                "token_source": report.token_source,
-                "checked_at": iso(report.checked_at),
-                "check_ms": report.check_ms,
-                "datasets": [_dataset(each, now) for each in known],
-            }
-            for report, known in await app.monitor.health()
-        ]
-    )
+    return _answer([_standing(standing, now) for standing in await app.monitor.health()])
 
 
 @router.post(
@@ -129,10 +114,8 @@ async def recommendations(request: Request) -> Response:
     return _answer(
         {
             "primary_source": primary
-            and {"name": primary.name, "priority": primary.priority, "reason": advice.reason},
-            "fallback_sources": [
-                {"name": report.name, "priority": report.priority} for report in advice.fallbacks
-            ],
+            and {"name": primary, "priority": priority_of(primary), "reason": advice.reason},
+            "fallback_sources": [{"name": name, "priority": priority_of(name)} for name in advice.fallbacks],
             "suggestions": list(advice.suggestions),
             "warnings": list(advice.warnings),
         }
@@ -152,6 +135,23 @@ async def clear_cache(request: Request) -> Response:
     async with app.audit.recorded(actor_of(request), record) as recording:
         dropped = recording.details["items_cleared"] = app.monitor.forget()
     return _answer({"cleared": True, "items_cleared": dropped})
+
+
+def _standing(standing: SourceStanding, now: datetime) -> dict[str, Any]:
+    report = standing.report
+    return {
+        "name": report.name,
+        "priority": report.priority,
+        "description": report.description,
+        "provides": [dataset.value for dataset in report.provides],
+        "available": report.available,
+        "message": report.message,
+        "token_required": report.token_required,
+        "token_source": report.token_source,
+        "checked_at": iso(report.checked_at),
+        "check_ms": report.check_ms,
+        "datasets": [_dataset(each, now) for each in standing.datasets],
+    }
 
 
 def _dataset(health: SourceHealth, now: datetime) -> dict[str, Any]:

@@ -38,6 +38,12 @@ class Pace(StrEnum):
 
 
 Store = Annotated[str | None, typer.Option(help="数据库地址，优先于 STOCKSYNC_STORE。", metavar="URL")]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        help="通过服务器而不是数据库，优先于 STOCKSYNC_SERVER；不能与 --store 同时使用。", metavar="URL"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="向标准输出打印 JSON。")]
 
 
@@ -81,10 +87,13 @@ def sync(
     ] = Mode.MULTI,
     as_json: Json = False,
     store: Store = None,
+    server: Server = None,
 ) -> None:
     """A run in this process."""
     job = Job.MULTI if mode is Mode.MULTI else Job.SINGLE
-    _carry_out("sync:sync", force=force, sources=sources, job=job, as_json=as_json, store=store)
+    _carry_out(
+        "sync:sync", force=force, sources=sources, job=job, as_json=as_json, store=store, server=server
+    )
 
 
 @app.command(help="显示同步的状态。")
@@ -97,9 +106,10 @@ def status(
     ] = None,
     as_json: Json = False,
     store: Store = None,
+    server: Server = None,
 ) -> None:
     """How a sync stands."""
-    _carry_out("status:status", watch=watch, as_json=as_json, job=job, store=store)
+    _carry_out("status:status", watch=watch, as_json=as_json, job=job, store=store, server=server)
 
 
 @app.command(help="列出运行过的同步，新的在前。")
@@ -108,9 +118,10 @@ def history(
     limit: Annotated[int, typer.Option(help="最多显示几次。", min=1, max=10_000)] = 20,
     as_json: Json = False,
     store: Store = None,
+    server: Server = None,
 ) -> None:
     """The runs that were."""
-    _carry_out("history:history", limit=limit, as_json=as_json, store=store)
+    _carry_out("history:history", limit=limit, as_json=as_json, store=store, server=server)
 
 
 @app.command(help="列出启用的数据源，按优先级。")
@@ -121,9 +132,10 @@ def sources(
     ] = False,
     as_json: Json = False,
     store: Store = None,
+    server: Server = None,
 ) -> None:
     """The upstreams."""
-    _carry_out("sources:sources", test=test, as_json=as_json, store=store)
+    _carry_out("sources:sources", test=test, as_json=as_json, store=store, server=server)
 
 
 @app.command(help="显示生效的配置，密钥除外。")
@@ -133,9 +145,9 @@ def config(*, as_json: Json = False) -> None:
 
 
 @app.command(help="请求结束正在运行的同步，无论它在哪个进程。")
-def cancel(*, store: Store = None) -> None:
+def cancel(*, store: Store = None, server: Server = None) -> None:
     """The end of the run that goes on."""
-    _carry_out("cancel:cancel", store=store)
+    _carry_out("cancel:cancel", store=store, server=server)
 
 
 @app.command(help="检查数据库，什么都不改动；有阻碍同步的问题时退出码为 1。")

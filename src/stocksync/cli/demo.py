@@ -8,18 +8,19 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import httpx
 from rich.console import Console
 
 from stocksync.cli.serve import check_port_free
-from stocksync.errors import RunFailed, ServerDied
+from stocksync.cli.session import USER_AGENT
+from stocksync.client import AsyncStocksyncClient
+from stocksync.domain.status import Phase, Reason, SyncStats, SyncStatus
+from stocksync.errors import RunFailed, ServerDied, Unreachable
 from stocksync.simulator import SimulatorOptions, open_simulator
 
 _READY_SECONDS: Final = 20
 _STOP_SECONDS: Final = 10
-_POLL_SECONDS: Final = 0.2
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -86,44 +87,37 @@ async def _stop(server: asyncio.subprocess.Process) -> None:
 
 
 async def _first_sync(server: asyncio.subprocess.Process, url: str, simulator_url: str) -> None:
-    async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as http:
-        await _ready(server, http)
+    async with AsyncStocksyncClient(url, user_agent=USER_AGENT) as client:
+        await _ready(server, client)
         _console.print(f"服务已就绪：{url}，开始第一次同步")
-        started = await http.post("/api/sync/stock_basics/run")
-        started.raise_for_status()
-        status = await _followed(http)
-    _console.print(f"[bold]{status['status']}[/bold]：{status['message']}")
-    if status["status"] != "success":
-        raise RunFailed(status["message"] or "", reason=status["reason"] or "error")
+        started = await client.run()
+        stats = await client.wait(started.run_id or "", on_progress=_PhaseLines())
+    _console.print(f"[bold]{stats.status}[/bold]：{stats.message}")
+    if stats.status is not SyncStatus.SUCCESS:
+        raise RunFailed(stats.message or "", reason=stats.reason or Reason.ERROR)
     _console.print(_what_next(url, simulator_url))
 
 
-async def _ready(server: asyncio.subprocess.Process, http: httpx.AsyncClient) -> None:
-    for _ in range(round(_READY_SECONDS / _POLL_SECONDS)):
-        if server.returncode is not None:
-            break
-        with suppress(httpx.TransportError):
-            if (await http.get("/readyz")).status_code == httpx.codes.OK:
-                return
-        await asyncio.sleep(_POLL_SECONDS)
+async def _ready(server: asyncio.subprocess.Process, client: AsyncStocksyncClient) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_READY_SECONDS):
+            while server.returncode is None:
+                with suppress(Unreachable):
+                    await client.status()
+                    return
     raise ServerDied("演示服务没有启动")
 
 
-async def _followed(http: httpx.AsyncClient) -> dict[str, Any]:
-    """Follow the run as any client would, by long polls, and print each phase once."""
-    shown, revision = None, 0
-    while True:
-        answer = await http.get(
-            "/api/sync/stock_basics/status", params={"wait": 5, "since_revision": revision}
-        )
-        status: dict[str, Any] = answer.raise_for_status().json()["data"]
-        revision = status["revision"]
-        if status["status"] != "running":
-            return status
-        if status["phase"] != shown:
-            shown = status["phase"]
-            done = status["completed_tasks"] + status["failed_tasks"]
-            _console.print(f"  {shown:<12} {done}/{status['total'] or '?'}")
+class _PhaseLines:
+    """Prints each phase once."""
+
+    def __init__(self) -> None:
+        self._shown: Phase | None = None
+
+    def __call__(self, stats: SyncStats) -> None:
+        if stats.running and stats.phase is not None and stats.phase is not self._shown:
+            self._shown = stats.phase
+            _console.print(f"  {stats.phase:<12} {stats.processed}/{stats.total or '?'}")
 
 
 def _what_next(url: str, simulator_url: str) -> str:

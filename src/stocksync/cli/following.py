@@ -1,29 +1,27 @@
-"""Following the board: how a job stands now, then every change."""
+"""Following something for as long as nobody asks to stop."""
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import TypeVar
 
-from stocksync.domain.status import Job, SyncStats
-from stocksync.sync.board import StatusBoard
+Item = TypeVar("Item")
 
 
-async def changes(
-    board: StatusBoard, job: Job | None, stop: asyncio.Event
-) -> AsyncGenerator[SyncStats, None]:
-    """Yield until `stop` is set. A slow reader misses steps in between, never the last one."""
+async def until(stop: asyncio.Event, items: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
+    """Yield items until there are no more, or `stop` is set: then the next one is not waited for."""
     stopped = asyncio.create_task(stop.wait())
+    upcoming: asyncio.Future[Item] | None = None
     try:
-        while True:
-            shown = board.get(job)
-            yield shown
-            changed = asyncio.create_task(_change(board, job, shown))
-            await asyncio.wait({changed, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if stopped.done():
-                changed.cancel()
+        while not stop.is_set():
+            upcoming = asyncio.ensure_future(anext(items))
+            await asyncio.wait({upcoming, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not upcoming.done():
                 return
+            yield upcoming.result()
+    except StopAsyncIteration:
+        return
     finally:
         stopped.cancel()
-
-
-async def _change(board: StatusBoard, job: Job | None, shown: SyncStats) -> None:
-    await board.wait_for(lambda: board.get(job) is not shown)
+        if upcoming is not None and upcoming.cancel():
+            await asyncio.wait({upcoming})
+        await items.aclose()

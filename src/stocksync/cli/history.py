@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from stocksync.app import open_app
+from stocksync.cli.desk import open_desk
 from stocksync.cli.outcome import ExitCode
 from stocksync.cli.output import note, print_json
 from stocksync.cli.session import prepare
@@ -13,9 +13,9 @@ from stocksync.domain.wire import to_wire
 from stocksync.settings import Settings
 
 
-def history(*, limit: int, as_json: bool, store: str | None) -> int:
+def history(*, limit: int, as_json: bool, store: str | None, server: str | None) -> int:
     """Show at most `limit` runs."""
-    runs = asyncio.run(_read(prepare(store), limit))
+    runs = asyncio.run(_read(prepare(store, server), limit))
     if as_json:
         print_json([to_wire(stats) for stats in runs])
     elif runs:
@@ -26,5 +26,5 @@ def history(*, limit: int, as_json: bool, store: str | None) -> int:
 
 
 async def _read(settings: Settings, limit: int) -> Sequence[SyncStats]:
-    async with open_app(settings) as app:
-        return await app.store.runs.history(limit=limit)
+    async with open_desk(settings) as desk:
+        return await desk.history(limit)

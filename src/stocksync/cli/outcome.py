@@ -10,11 +10,15 @@ from stocksync.cli.output import note
 from stocksync.domain.status import Reason, SyncStats, SyncStatus
 from stocksync.errors import (
     RunInProgress,
+    ServerError,
     SettingsInvalid,
     StocksyncError,
     StoreError,
+    StoreInvalid,
+    StoreUnavailable,
     StoreUrlInvalid,
     UnknownSource,
+    Unreachable,
 )
 
 
@@ -35,7 +39,7 @@ class ExitCode(IntEnum):
     USAGE = 2, "用法、配置或数据源名称有误"
     SUCCESS_WITH_ERRORS = 3, "完成，但有股票出错"
     ALREADY_RUNNING = 4, "已有同步任务在运行"
-    STORE = 5, "数据库不可用或无效"
+    STORE = 5, "数据库或服务器不可用"
     INTERNAL = 70, "内部错误"
     CANCELLED = 130, "已取消"
 
@@ -51,6 +55,7 @@ _ERRORS: Final[tuple[tuple[type[StocksyncError], ExitCode], ...]] = (
     (UnknownSource, ExitCode.USAGE),
     (StoreUrlInvalid, ExitCode.USAGE),
     (StoreError, ExitCode.STORE),
+    (Unreachable, ExitCode.STORE),
     (RunInProgress, ExitCode.ALREADY_RUNNING),
     (StocksyncError, ExitCode.FAILED),
 )
@@ -64,8 +69,20 @@ def code_of_run(stats: SyncStats) -> ExitCode:
     return _RUNS.get(stats.status, ExitCode.FAILED)
 
 
+_PROBLEMS: Final = {
+    "invalid_request": ExitCode.USAGE,
+    UnknownSource.code: ExitCode.USAGE,
+    RunInProgress.code: ExitCode.ALREADY_RUNNING,
+    StoreUnavailable.code: ExitCode.STORE,
+    StoreInvalid.code: ExitCode.STORE,
+}
+"""What a server answers with, where it is not just a failure."""
+
+
 def code_of_error(error: StocksyncError) -> ExitCode:
     """Tell which code an error of ours ends a verb with."""
+    if isinstance(error, ServerError):
+        return _PROBLEMS.get(error.code, ExitCode.FAILED)
     return next(code for kind, code in _ERRORS if isinstance(error, kind))
 
 

@@ -7,9 +7,9 @@ from contextlib import aclosing, contextmanager, nullcontext
 
 from rich.live import Live
 
-from stocksync.app import open_app
 from stocksync.cli import words
-from stocksync.cli.following import changes
+from stocksync.cli.desk import open_desk
+from stocksync.cli.following import until
 from stocksync.cli.interrupts import interruptible
 from stocksync.cli.outcome import ExitCode
 from stocksync.cli.output import one_line, print_json, print_line
@@ -22,9 +22,9 @@ from stocksync.settings import Settings
 Show = Callable[[SyncStats], None]
 
 
-def status(*, watch: bool, as_json: bool, job: Job | None, store: str | None) -> int:
+def status(*, watch: bool, as_json: bool, job: Job | None, store: str | None, server: str | None) -> int:
     """Show how it stands; with `watch` every change, until Ctrl-C."""
-    settings = prepare(store)
+    settings = prepare(store, server)
     with _view(watch=watch, as_json=as_json) as show:
         asyncio.run(_follow(settings, job, show, watch=watch))
     return ExitCode.SUCCESS
@@ -32,7 +32,7 @@ def status(*, watch: bool, as_json: bool, job: Job | None, store: str | None) ->
 
 async def _follow(settings: Settings, job: Job | None, show: Show, *, watch: bool) -> None:
     with interruptible() if watch else nullcontext(asyncio.Event()) as asked:
-        async with open_app(settings) as app, aclosing(changes(app.service.board, job, asked)) as seen:
+        async with open_desk(settings) as desk, aclosing(until(asked, desk.changes(job))) as seen:
             async for stats in seen:
                 show(stats)
                 if not watch:

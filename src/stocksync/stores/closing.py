@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from stocksync.domain.journal import RunEvent
 from stocksync.domain.status import Reason, SyncStats, fail, recount
-from stocksync.ports import Fence, RunEvent
+from stocksync.ports import Fence
 
 _MESSAGES: Final = {
     Reason.SUPERSEDED: "同步任务已被新的强制任务取代",

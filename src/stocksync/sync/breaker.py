@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from stocksync.domain.health import SourceHealth
 from stocksync.domain.stock import Dataset
 from stocksync.domain.wire import MARKET_ZONE
 from stocksync.errors import (
@@ -20,7 +21,7 @@ from stocksync.errors import (
     SourceTimeout,
     SourceUnreachable,
 )
-from stocksync.ports import Clock, HealthStore, SourceHealth
+from stocksync.ports import Clock, HealthStore
 
 Cooldown = tuple[timedelta, timedelta]
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from stocksync.domain.health import Recommendations, SourceHealth, SourceReport, SourceStanding
 from stocksync.domain.stock import Dataset, DataSourcePriority
 from stocksync.domain.wire import MARKET_ZONE
 from stocksync.errors import SourceError, UnknownSource
-from stocksync.ports import Clock, HealthStore, Source, SourceHealth
+from stocksync.ports import Clock, HealthStore, Source
 from stocksync.sync.breaker import BreakerState, breaker_state
 from stocksync.sync.fallback import UNFORESEEN
 
@@ -21,24 +22,6 @@ CACHE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceReport:
-    """One source as it was found: `message` says what a real call met with. Larger `priority` goes first.
-
-    `checked_at` and `check_ms` are None where it was not called, because it cools down.
-    """
-
-    name: str
-    priority: int
-    available: bool
-    description: str
-    message: str
-    token_source: str | None = None
-    checked_at: datetime | None = None
-    check_ms: int | None = None
-    cooling: tuple[SourceHealth, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Check:
     """How one real call went; no `error` where it went well."""
 
@@ -47,27 +30,22 @@ class _Check:
     took_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recommendations:
-    """What to use, and what to mend."""
-
-    primary: SourceReport | None
-    reason: str
-    fallbacks: tuple[SourceReport, ...]
-    suggestions: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-
 class SourceMonitor:
     """Tests the sources and remembers the answers for a minute."""
 
     def __init__(
-        self, sources: Mapping[str, Source], health: HealthStore, clock: Clock, *, token_source: str | None
+        self,
+        sources: Mapping[str, Source],
+        health: HealthStore,
+        clock: Clock,
+        *,
+        tokens: Mapping[str, str | None],
     ) -> None:
+        """`tokens`: of each source that needs one, where its token comes from; None where it is missing."""
         self._sources = sources
         self._health = health
         self._clock = clock
-        self._token_source = token_source
+        self._tokens = tokens
         self._kept: tuple[SourceReport, ...] = ()
         self._kept_at = float("-inf")
         self._turn = asyncio.Lock()
@@ -93,10 +71,15 @@ class SourceMonitor:
         dropped, self._kept, self._kept_at = len(self._kept), (), float("-inf")
         return dropped
 
-    async def health(self) -> Sequence[tuple[SourceReport, Sequence[SourceHealth]]]:
+    async def health(self) -> Sequence[SourceStanding]:
         """Every source in order of trust, with what is known of each dataset that it was asked for."""
         reports, known = await self.reports(), await self._health.all()
-        return [(report, [health for health in known if health.source == report.name]) for report in reports]
+        return [
+            SourceStanding(
+                report=report, datasets=tuple(each for each in known if each.source == report.name)
+            )
+            for report in reports
+        ]
 
     async def test(self, name: str | None = None) -> Sequence[SourceReport]:
         """Make a real call to every source, or to one, side by side. Raises UnknownSource, StoreError."""
@@ -104,21 +87,19 @@ class SourceMonitor:
             usable = "、".join(self._sources)
             raise UnknownSource(f"未知或未启用的数据源：{name}。可用的数据源：{usable}")
         wanted = [self._sources[name]] if name else list(self._sources.values())
-        cooling = await self._cooling()
         checks = await asyncio.gather(*map(self._check, wanted))
-        return [self._report(source, check, cooling) for source, check in zip(wanted, checks, strict=True)]
+        return [self._report(source, check) for source, check in zip(wanted, checks, strict=True)]
 
     async def _look(self) -> Sequence[SourceReport]:
         """Test what may be asked: not a source that cools down for the list or the daily data."""
-        cooling = await self._cooling()
-        resting = {each.source: each for each in cooling if each.dataset in _ESSENTIAL}
+        resting = {each.source: each for each in await self._cooling() if each.dataset in _ESSENTIAL}
         asked = [source for name, source in self._sources.items() if name not in resting]
         checks = {name: _Check(error=_cooling_line(health)) for name, health in resting.items()}
         checks |= {
             source.name: check
             for source, check in zip(asked, await asyncio.gather(*map(self._check, asked)), strict=True)
         }
-        return [self._report(source, checks[name], cooling) for name, source in self._sources.items()]
+        return [self._report(source, checks[name]) for name, source in self._sources.items()]
 
     async def _cooling(self) -> Sequence[SourceHealth]:
         now = self._clock.now()
@@ -136,11 +117,14 @@ class SourceMonitor:
         usable = [report for report in reports if report.available]
         broken = [report for report in reports if not report.available]
         warnings = [f"{report.name} 不可用：{report.message}" for report in broken]
-        warnings += [_cooling_line(health) for report in reports for health in report.cooling]
+        cooling = await self._cooling()
+        warnings += [
+            _cooling_line(each) for report in reports for each in cooling if each.source == report.name
+        ]
         return Recommendations(
-            primary=usable[0] if usable else None,
-            reason="优先级最高的可用数据源" if usable else "没有可用的数据源",
-            fallbacks=tuple(usable[1:]),
+            primary=usable[0].name if usable else None,
+            reason="优先级最高的可用数据源" if usable else None,
+            fallbacks=tuple(report.name for report in usable[1:]),
             suggestions=tuple(_suggestions(reports, usable)),
             warnings=tuple(warnings),
         )
@@ -158,18 +142,24 @@ class SourceMonitor:
         error = await _check(source)
         return _Check(error=error, at=at, took_ms=round((self._clock.monotonic() - began) * 1000))
 
-    def _report(self, source: Source, check: _Check, cooling: Sequence[SourceHealth]) -> SourceReport:
+    def _report(self, source: Source, check: _Check) -> SourceReport:
         return SourceReport(
             name=source.name,
-            priority=DataSourcePriority[source.name.upper()],
+            priority=priority_of(source.name),
             available=check.error is None,
             description=source.description,
             message=check.error or "连接正常",
-            token_source=self._token_source if source.name == "tushare" else None,
+            provides=tuple(dataset for dataset in Dataset if dataset in source.provides),
+            token_required=source.name in self._tokens,
+            token_source=self._tokens.get(source.name),
             checked_at=check.at,
             check_ms=check.took_ms,
-            cooling=tuple(health for health in cooling if health.source == source.name),
         )
+
+
+def priority_of(name: str) -> int:
+    """How far a source goes first: larger is earlier."""
+    return DataSourcePriority[name.upper()]
 
 
 async def _check(source: Source) -> str | None:

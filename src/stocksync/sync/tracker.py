@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from stocksync.aio import uninterrupted
 from stocksync.domain.changes import Change
+from stocksync.domain.journal import RunEvent
 from stocksync.domain.merge import Listed
 from stocksync.domain.status import (
     PHASES,
@@ -22,7 +23,7 @@ from stocksync.domain.status import (
 )
 from stocksync.domain.stock import Dataset
 from stocksync.errors import StoreError, StoreUnavailable
-from stocksync.ports import Clock, Fence, Journal, RunEvent, UpsertCount
+from stocksync.ports import Clock, Fence, Journal, UpsertCount
 
 TICK_SECONDS: Final = 0.15
 """A step at least this often, so that a reader sees a run move every 200 ms."""

@@ -70,8 +70,10 @@ class SourceHealthOut(Shape):
     name: str
     priority: int
     description: str
+    provides: Annotated[list[Dataset], Field(description="提供哪些数据集")]
     available: bool
     message: str
+    token_required: bool
     token_source: TokenSource
     checked_at: datetime | None
     check_ms: Annotated[int | None, Field(ge=0, description="最近一次连通性检查的用时")]

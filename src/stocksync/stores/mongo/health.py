@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from stocksync.domain.health import SourceHealth
 from stocksync.domain.stock import Dataset
-from stocksync.ports import SourceHealth
 from stocksync.stores.mongo.connection import Connection, reaching
 from stocksync.stores.mongo.documents import storable_tree
 from stocksync.stores.mongo.schema import HEALTH

@@ -8,8 +8,9 @@ from pymongo import DESCENDING
 from pymongo.errors import BulkWriteError
 
 from stocksync.domain.changes import Change, ChangeKind
+from stocksync.domain.journal import LogLine, RunEvent
 from stocksync.domain.status import Reject, SyncStats
-from stocksync.ports import Journal, LogLine, RunEvent, RunFilter
+from stocksync.ports import Journal, RunFilter
 from stocksync.stores.mongo.connection import Connection, reaching
 from stocksync.stores.mongo.documents import storable_tree
 from stocksync.stores.mongo.schema import CHANGES, EVENTS, REJECTS, RUNS

@@ -15,10 +15,11 @@ from typing import Any, Final
 from pymongo.errors import DuplicateKeyError
 
 from stocksync.domain.changes import Change, ChangeKind
+from stocksync.domain.journal import LogLine
 from stocksync.domain.status import Job, Reject, SyncStats, recount
 from stocksync.domain.wire import to_wire
 from stocksync.errors import LeaseLost, StoreError
-from stocksync.ports import ALL_RUNS, FIRST, LAST, LEVELS, ROWS_AT_ONCE, Fence, Journal, LogLine, RunFilter
+from stocksync.ports import ALL_RUNS, FIRST, LAST, LEVELS, ROWS_AT_ONCE, Fence, Journal, RunFilter
 from stocksync.stores.closing import closed, closing_event, displacing_revision
 from stocksync.stores.mongo.connection import CONTROL_SECONDS, Connection, reaching
 from stocksync.stores.mongo.documents import storable_tree

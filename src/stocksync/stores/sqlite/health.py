@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from stocksync.domain.health import SourceHealth
 from stocksync.domain.stock import Dataset
-from stocksync.ports import SourceHealth
 from stocksync.stores.sqlite.database import Database
 from stocksync.stores.text import storable
 

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from stocksync.domain.changes import Change, ChangeKind
+from stocksync.domain.journal import LogLine, RunEvent
 from stocksync.domain.status import Reject, SyncStats
 from stocksync.domain.wire import from_wire
 from stocksync.errors import StoreInvalid
-from stocksync.ports import Journal, LogLine, RunEvent, RunFilter
+from stocksync.ports import Journal, RunFilter
 from stocksync.stores.text import storable, storable_json
 
 _TABLES: Final = {

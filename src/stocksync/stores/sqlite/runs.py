@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from stocksync.domain.changes import Change, ChangeKind
+from stocksync.domain.journal import LogLine
 from stocksync.domain.status import Job, Reason, Reject, SyncStats
 from stocksync.domain.wire import to_wire
 from stocksync.errors import RunInProgress
-from stocksync.ports import ALL_RUNS, FIRST, LEVELS, ROWS_AT_ONCE, Fence, Journal, LogLine, RunFilter
+from stocksync.ports import ALL_RUNS, FIRST, LEVELS, ROWS_AT_ONCE, Fence, Journal, RunFilter
 from stocksync.stores.closing import closed, closing_event
 from stocksync.stores.sqlite import history
 from stocksync.stores.sqlite.database import Database
