@@ -18,7 +18,7 @@ EXAMPLES: Final = 6
 """Per operation in a normal run; `make fuzz` takes hundreds."""
 
 
-def fuzz(url: str, examples: int) -> subprocess.CompletedProcess[str]:
+def fuzz(url: str, examples: int, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [
         str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(FUZZ / "schemathesis.toml"),
         "run", f"{url}/openapi.json", "--checks", "all", "--max-examples", str(examples),
@@ -26,7 +26,7 @@ def fuzz(url: str, examples: int) -> subprocess.CompletedProcess[str]:
         "--request-timeout", "20", "--no-color",
     ]  # fmt: skip
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "fuzz.hooks", "PYTHONPATH": str(FUZZ.parent)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=folder)
 
 
 @pytest.mark.chaos
@@ -35,7 +35,7 @@ async def test_nothing_that_a_client_can_send_breaks_a_promise_of_the_document(
 ) -> None:
     async with open_simulator(SimulatorOptions(size=300)) as simulator:
         with server(tmp_path / "stocks.db", simulator.settings) as running:
-            told = await asyncio.to_thread(fuzz, running.url, rounds or EXAMPLES)
+            told = await asyncio.to_thread(fuzz, running.url, rounds or EXAMPLES, tmp_path)
             assert running.process.poll() is None, "the server died"
     cases = re.search(r"(\d+) generated", told.stdout)
     played = cases[1] if cases else 0
