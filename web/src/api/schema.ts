@@ -1414,6 +1414,13 @@ export interface components {
             /** Priority */
             priority: number;
             /**
+             * Provides
+             * @description 提供哪些数据集
+             */
+            provides: components["schemas"]["Dataset"][];
+            /** Token Required */
+            token_required: boolean;
+            /**
              * Token Source
              * @description 令牌的来源，绝不含令牌本身
              */
@@ -2446,7 +2453,10 @@ export interface operations {
     };
     cancel_api_sync_stock_basics_cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description 只取消这一次运行；缺省为正在运行的任何一次 */
+                run_id?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2473,6 +2483,15 @@ export interface operations {
             };
             /** @description Unsupported Media Type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemOut"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
