@@ -446,11 +446,15 @@ class OperationLogStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyUse:
-    """What an idempotency key stands for: a request, by its fingerprint, and the run that answers it."""
+    """What an idempotency key stands for: a request, by its fingerprint, and the run that answers it.
+
+    `accepted` is False where that is another run, which was going on already.
+    """
 
     fingerprint: str
     run_id: str
     claimed_at: datetime
+    accepted: bool = True
 
 
 class IdempotencyStore(Protocol):

@@ -45,7 +45,8 @@ class StartOnce:
             if held.fingerprint != fingerprint:
                 raise IdempotencyKeyReused("该 Idempotency-Key 已用于另一个请求")
             try:
-                return Started(await self.service.get_run(held.run_id), accepted=True, replayed=True)
+                stats = await self.service.get_run(held.run_id)
+                return Started(stats, accepted=held.accepted, replayed=True)
             except RunNotFound:
                 if now - held.claimed_at > ABANDONED and await self.keys.replace(key, held, use):
                     return await self._first(key, use, request)
@@ -61,5 +62,5 @@ class StartOnce:
             await self.keys.replace(key, use, None)
             raise
         if not started.accepted and started.stats.run_id:
-            await self.keys.replace(key, use, replace(use, run_id=started.stats.run_id))
+            await self.keys.replace(key, use, replace(use, run_id=started.stats.run_id, accepted=False))
         return started

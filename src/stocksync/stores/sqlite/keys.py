@@ -17,15 +17,16 @@ class SqliteIdempotencyStore:
         def work(db: sqlite3.Connection) -> KeyUse | None:
             db.execute("DELETE FROM idempotency_keys WHERE claimed_at < ?", (expired.timestamp(),))
             found = db.execute(
-                "SELECT fingerprint, run_id, claimed_at FROM idempotency_keys WHERE key = ?", (key,)
+                "SELECT fingerprint, run_id, claimed_at, accepted FROM idempotency_keys WHERE key = ?", (key,)
             ).fetchone()
             if found is None:
-                row = (key, use.fingerprint, use.run_id, use.claimed_at.timestamp())
-                db.execute("INSERT INTO idempotency_keys VALUES (?, ?, ?, ?)", row)
+                db.execute("INSERT INTO idempotency_keys VALUES (?, ?, ?, ?, ?)", (key, *_row(use)))
                 return None
-            fingerprint, run_id, seconds = found
+            fingerprint, run_id, seconds, accepted = found
             claimed_at = datetime.fromtimestamp(seconds, UTC)
-            return KeyUse(fingerprint=fingerprint, run_id=run_id, claimed_at=claimed_at)
+            return KeyUse(
+                fingerprint=fingerprint, run_id=run_id, claimed_at=claimed_at, accepted=bool(accepted)
+            )
 
         return await self._database.write(work)
 
@@ -37,9 +38,14 @@ class SqliteIdempotencyStore:
                 done = db.execute(f"DELETE FROM idempotency_keys {same}", (key, before.run_id))
             else:
                 done = db.execute(
-                    f"UPDATE idempotency_keys SET fingerprint = ?, run_id = ?, claimed_at = ? {same}",
-                    (after.fingerprint, after.run_id, after.claimed_at.timestamp(), key, before.run_id),
+                    "UPDATE idempotency_keys SET fingerprint = ?, run_id = ?, claimed_at = ?, accepted = ? "
+                    f"{same}",
+                    (*_row(after), key, before.run_id),
                 )
             return done.rowcount == 1
 
         return await self._database.write(work)
+
+
+def _row(use: KeyUse) -> tuple[str, str, float, int]:
+    return use.fingerprint, use.run_id, use.claimed_at.timestamp(), int(use.accepted)
