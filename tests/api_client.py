@@ -26,5 +26,7 @@ async def in_process(app: App) -> AsyncIterator[httpx.AsyncClient]:
             await gateway(scope, receive, send)  # type: ignore[arg-type]
 
         transport = httpx.ASGITransport(with_state)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost:8000", timeout=60
+        ) as client:
             yield client

@@ -3,18 +3,23 @@
 import asyncio
 import json
 import re
-from collections.abc import Collection
-from typing import Any, Final
+from collections.abc import Collection, Coroutine
+from typing import Any, Final, TypeVar
 
 from stocksync.api.sse import RETRY, Body, Stream, frame
 from stocksync.app import App
 from stocksync.domain.journal import LogLine
 from stocksync.domain.status import SyncStats
 from stocksync.domain.wire import iso, to_wire
+from stocksync.errors import StoreUnavailable
 from stocksync.ports import LEVELS, ROWS_AT_ONCE
+
+Item = TypeVar("Item")
 
 _PAUSE_SECONDS: Final = 0.2
 """A follower reads the store at most so often; a step of a run comes about as often."""
+
+_READ_SECONDS: Final = 2.0
 
 _PLACE: Final = re.compile(r"[0-9]{1,10}\Z", re.ASCII)
 
@@ -59,7 +64,7 @@ def following(app: App, run: SyncStats, *, after: int, levels: Collection[str]) 
                 return
             if not await _moved_on(app, stream, stats):
                 return
-            stats = await app.service.get_run(run.run_id or "")
+            stats = await _in_time(app.service.get_run(run.run_id or ""))
 
     return body
 
@@ -69,7 +74,8 @@ async def _send_lines(
 ) -> int:
     """Send what there is now, and tell the place of the last line."""
     while True:
-        lines = await app.store.runs.events(stats.run_id or "", after=after, levels=levels)
+        reading = app.store.runs.events(stats.run_id or "", after=after, levels=levels)
+        lines = await _in_time(reading)
         await stream.send(b"".join(frame("log", _json(line_to_wire(line)), line.seq) for line in lines))
         after = lines[-1].seq if lines else after
         if len(lines) < ROWS_AT_ONCE:
@@ -84,6 +90,18 @@ async def _moved_on(app: App, stream: Stream, stats: SyncStats) -> bool:
         if shown.run_id != stats.run_id or shown.revision > stats.revision:
             return True
     return False
+
+
+async def _in_time(reading: Coroutine[Any, Any, Item]) -> Item:
+    """What the store answers soon: one that hangs must not keep the server from stopping.
+
+    Raises StoreError; then the stream breaks off, and its client connects again.
+    """
+    try:
+        async with asyncio.timeout(_READ_SECONDS):
+            return await reading
+    except TimeoutError as exc:
+        raise StoreUnavailable("数据库没有及时应答") from exc
 
 
 def _json(value: object) -> str:
