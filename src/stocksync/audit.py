@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from stocksync.aio import uninterrupted
+from stocksync.domain.status import SyncStats
 from stocksync.domain.wire import iso
 from stocksync.errors import StocksyncError, StoreError
 from stocksync.ports import Clock, LogFilter, LogStats, OperationLog, OperationLogStore
@@ -94,6 +95,15 @@ class OperationLogService:
                 user_agent=actor.user_agent,
                 session_id=actor.session_id,
             )
+        )
+
+    async def complete_run(self, log_id: str, run: SyncStats) -> None:
+        """Set in place how the run that a record started has ended, as whoever closes a run does."""
+        await self._store.complete(
+            log_id,
+            error_message=run.message if run.reason else None,
+            duration_ms=run.progress.elapsed_ms or 0,
+            details={"outcome": run.status.value},
         )
 
     async def clear(self, actor: Actor, *, keep_days: int | None, action_type: str | None) -> Cleared:

@@ -17,7 +17,7 @@ from stocksync.errors import IdempotencyInProgress, IdempotencyKeyReused, Unknow
 from stocksync.ports import KeyUse
 from stocksync.simulator import Simulator
 from stocksync.sync.once import ABANDONED, KEEP
-from stocksync.sync.runner import RunRequest
+from stocksync.sync.requests import RunRequest
 from support import running_app
 
 NOW = datetime(2026, 4, 15, 9, 30, tzinfo=UTC)

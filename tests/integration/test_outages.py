@@ -25,7 +25,7 @@ from stocksync.ports import Fence, Journal
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
 from stocksync.stores import open_store
 from stocksync.stores.sqlite import SqliteStore
-from stocksync.sync.runner import RunRequest
+from stocksync.sync.requests import RunRequest
 from support import settings_for
 
 RUN = "/api/sync/stock_basics/run"

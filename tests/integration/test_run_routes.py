@@ -30,7 +30,7 @@ from stocksync.domain.status import Job, SyncStats, SyncStatus, Trigger
 from stocksync.domain.wire import MARKET_ZONE
 from stocksync.simulator import Simulator
 from stocksync.simulator.tables import POISON_CODES
-from stocksync.sync.runner import RunRequest
+from stocksync.sync.requests import RunRequest
 from support import SMALL, running_app
 
 RUNS = "/api/sync/runs"

@@ -17,7 +17,7 @@ from stocksync.domain.status import Job, Phase, Reason, SyncStatus, Trigger
 from stocksync.errors import NoRunInProgress, RunInProgress, UnknownSource
 from stocksync.ports import Fence, OperationLog
 from stocksync.simulator import Simulator, SimulatorOptions, open_simulator
-from stocksync.sync.runner import RunRequest
+from stocksync.sync.requests import RunRequest
 from support import SMALL, record, running_app
 
 REQUEST = RunRequest(trigger=Trigger.API, actor=Actor(username="tester", ip_address="127.0.0.1"))

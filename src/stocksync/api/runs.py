@@ -19,7 +19,7 @@ from stocksync.audit import Actor
 from stocksync.domain.status import Job, SyncStats, Trigger
 from stocksync.domain.wire import to_wire
 from stocksync.errors import RunInProgress, StoreError, TooManyWaiting
-from stocksync.sync.runner import RunRequest, Started
+from stocksync.sync.requests import RunRequest, Started
 
 router = APIRouter(tags=["同步"])
 

@@ -15,7 +15,7 @@ from stocksync.domain.stock import Dataset
 from stocksync.errors import NoRunInProgress, StoreError
 from stocksync.ports import Source
 from stocksync.settings import Settings
-from stocksync.sync.runner import RunRequest
+from stocksync.sync.requests import RunRequest
 
 CANCEL_SECONDS: Final = 2.0
 """How long a run that was asked to end may take for it, before closing the application stops it."""

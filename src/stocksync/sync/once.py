@@ -10,7 +10,8 @@ from typing import Final
 
 from stocksync.errors import IdempotencyInProgress, IdempotencyKeyReused, RunNotFound, StocksyncError
 from stocksync.ports import Clock, IdempotencyStore, KeyUse
-from stocksync.sync.runner import MultiSourceBasicsSyncService, RunRequest, Started
+from stocksync.sync.requests import RunRequest, Started
+from stocksync.sync.runner import MultiSourceBasicsSyncService
 
 KEEP: Final = timedelta(hours=24)
 """How long a key stands for its request."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -25,6 +25,7 @@ from stocksync.sync.board import StatusBoard
 from stocksync.sync.engine import SyncEngine
 from stocksync.sync.execution import RunExecution
 from stocksync.sync.follower import StoreFollower
+from stocksync.sync.requests import RunRecords, RunRequest, Started
 from stocksync.sync.rescue import GRACE_SHARE, LEASE_SHARE, close_dead_run
 from stocksync.sync.resume import Resumption
 from stocksync.sync.tracker import RunTracker
@@ -38,30 +39,6 @@ _ITSELF: Final = Actor(username="stocksync")
 """Who starts what nobody asked for."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """What somebody asks for, and who. `run_id` is for whoever must know it before the run begins."""
-
-    job: Job = Job.MULTI
-    force: bool = False
-    preferred_sources: tuple[str, ...] = ()
-    trigger: Trigger
-    actor: Actor
-    run_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """How the job stands after the request.
-
-    `accepted` is False where another run goes on instead, `replayed` True where the request came before.
-    """
-
-    stats: SyncStats
-    accepted: bool
-    replayed: bool = False
 
 
 class MultiSourceBasicsSyncService:
@@ -82,6 +59,7 @@ class MultiSourceBasicsSyncService:
         self._store = store
         self._sources = sources
         self._audit = audit
+        self._records = RunRecords(audit, store.runs)
         self._clock = clock
         self._settings = settings
         self._resumes = resume
@@ -129,10 +107,10 @@ class MultiSourceBasicsSyncService:
         try:
             return Started(await self._begin(request), accepted=True)
         except RunInProgress as exc:
-            await self._record(request, error=str(exc), duration_ms=self._since(asked))
+            await self._records.refused(request, exc, after_ms=self._since(asked))
             return Started(await self._refresh(), accepted=False)
         except UnknownSource as exc:
-            await self._record(request, error=str(exc), duration_ms=self._since(asked))
+            await self._records.refused(request, exc, after_ms=self._since(asked))
             raise
 
     def new_run_id(self) -> str:
@@ -265,7 +243,7 @@ class MultiSourceBasicsSyncService:
             clock=self._clock,
             keep=timedelta(days=self._settings.keep_runs_days),
             closing=self._closing,
-            prepare=lambda: self._record(request, run_id=tracker.fence.run_id),
+            prepare=lambda: self._records.accepted(request, tracker.fence.run_id),
         )
 
     async def _persist_status(self, fence: Fence, stats: SyncStats, journal: Journal) -> bool:
@@ -285,28 +263,3 @@ class MultiSourceBasicsSyncService:
     def _since(self, began: float) -> int:
         """Milliseconds since the clock's `began`."""
         return round((self._clock.monotonic() - began) * 1000)
-
-    async def _record(
-        self,
-        request: RunRequest,
-        *,
-        run_id: str | None = None,
-        error: str | None = None,
-        duration_ms: int | None = None,
-    ) -> None:
-        await log_operation(
-            self._audit,
-            request.actor,
-            action_type=ActionType.DATA_IMPORT,
-            action="运行股票基础信息同步",
-            details={
-                "run_id": run_id,
-                "job": request.job.value,
-                "trigger": request.trigger.value,
-                "force": request.force,
-                "preferred_sources": list(request.preferred_sources),
-            },
-            error_message=error,
-            duration_ms=duration_ms,
-            run_id=run_id,
-        )
