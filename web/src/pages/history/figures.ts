@@ -1,6 +1,7 @@
 /** What is drawn of a run. */
 
 import type { SyncStats } from '@/api/client'
+import { STATUS_TONES, type Tone } from '@/components/tone'
 
 /** How long it took, or has taken so far; null where nobody knows. */
 export function durationOf(run: SyncStats): number | null {
@@ -19,8 +20,18 @@ export function barHeights(values: readonly (number | null)[]): number[] {
   return values.map((value) => (value && largest ? Math.max(0.06, Math.sqrt(value / largest)) : 0))
 }
 
+/** What somebody ended on purpose is no fault. */
+export function toneOf(run: SyncStats): Tone {
+  return run.reason === 'cancelled' || run.reason === 'superseded' ? 'calm' : STATUS_TONES[run.status]
+}
+
 /** Colour is not enough to tell outcomes apart. */
-export const GLYPHS: Record<SyncStats['status'], string> = {
+export function glyphOf(run: SyncStats): string {
+  if (run.reason === 'cancelled') return '■'
+  return run.reason === 'superseded' ? '»' : GLYPHS[run.status]
+}
+
+const GLYPHS: Record<SyncStats['status'], string> = {
   success: '✓',
   success_with_errors: '!',
   failed: '✕',

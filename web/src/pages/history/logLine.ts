@@ -4,6 +4,12 @@ import type { LogRecord } from '@/api/runs'
 
 type Translate = (key: string, named?: Record<string, unknown>) => string
 
+const SAID: Record<string, readonly string[]> = {
+  phase_entered: ['phase'],
+  source_answered: ['dataset', 'source', 'rows', 'outcome'],
+  source_failed: ['dataset', 'source'],
+}
+
 export type Level = LogRecord['level']
 export const LEVELS = ['info', 'warning', 'error'] as const satisfies readonly Level[]
 
@@ -22,7 +28,8 @@ export function textOf({ event, data, message }: LogRecord, t: Translate, count:
   return message
 }
 
-/** What a line knows besides its text, as "name=value". */
-export function extrasOf({ data }: LogRecord): string[] {
-  return Object.entries(data).map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+/** What a line knows besides what its text says, as "name=value". */
+export function extrasOf({ event, data }: LogRecord): string[] {
+  const said = SAID[event] ?? []
+  return Object.entries(data).filter(([name]) => !said.includes(name)).map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
 }

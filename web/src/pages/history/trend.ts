@@ -1,9 +1,8 @@
 /** What the trend chart draws. */
 
 import type { SyncStats } from '@/api/client'
-import { STATUS_TONES } from '@/components/tone'
 import type { Colours, Drawing } from '@/components/chart'
-import { durationOf, GLYPHS, rowsOf } from './figures'
+import { durationOf, glyphOf, rowsOf, toneOf } from './figures'
 
 const ZONE = 'Asia/Shanghai'
 
@@ -12,7 +11,7 @@ export function trendOf(runs: readonly SyncStats[], words: { duration: string; r
   const seconds = (run: SyncStats): number => (durationOf(run) ?? 0) / 1000
   return {
     legend: { data: [words.duration, words.rows] },
-    xAxis: { type: 'category', data: runs.map((run) => `${GLYPHS[run.status]} ${begin(run)}`), axisLabel: { hideOverlap: true } },
+    xAxis: { type: 'category', data: runs.map((run) => `${glyphOf(run)} ${begin(run)}`), axisLabel: { hideOverlap: true } },
     yAxis: [
       { type: 'value', min: 0 },
       { type: 'value', min: 0, splitLine: { show: false } },
@@ -22,8 +21,8 @@ export function trendOf(runs: readonly SyncStats[], words: { duration: string; r
         name: words.duration,
         type: 'bar',
         barMaxWidth: 18,
-        itemStyle: { color: colours.good },
-        data: runs.map((run) => ({ value: seconds(run), itemStyle: { color: colours[STATUS_TONES[run.status]] } })),
+        itemStyle: { color: colours.calm },
+        data: runs.map((run) => ({ value: seconds(run), itemStyle: { color: colours[toneOf(run)] } })),
       },
       {
         name: words.rows,

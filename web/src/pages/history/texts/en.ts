@@ -48,7 +48,7 @@ const en: Texts = {
     copy: 'Copy the number',
     copied: 'Copied',
   },
-  timeline: { title: 'Timeline', phases: 'Phases', empty: 'No timeline was kept', at: 'from {begin} s, for {duration}' },
+  timeline: { title: 'Timeline', empty: 'No timeline was kept', at: 'from {begin} s, for {duration}' },
   attempts: {
     title: 'Questions to the sources',
     empty: 'No source was asked',
@@ -83,7 +83,6 @@ const en: Texts = {
     title: 'Event log',
     empty: 'Nothing was logged',
     follow: 'Follow the newest',
-    following: 'Following',
     live: 'Live',
     polling: 'Updated every 3 s',
     ended: 'Ended',

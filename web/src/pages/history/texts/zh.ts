@@ -46,7 +46,7 @@ const zh = {
     copy: '复制编号',
     copied: '已复制',
   },
-  timeline: { title: '时间线', phases: '阶段', empty: '没有留下时间线', at: '第 {begin} 秒起，历时 {duration}' },
+  timeline: { title: '时间线', empty: '没有留下时间线', at: '第 {begin} 秒起，历时 {duration}' },
   attempts: {
     title: '向数据源的请求',
     empty: '没有请求过数据源',
@@ -81,7 +81,6 @@ const zh = {
     title: '事件日志',
     empty: '没有日志',
     follow: '跟随最新',
-    following: '正在跟随',
     live: '实时',
     polling: '每 3 秒更新',
     ended: '已结束',
