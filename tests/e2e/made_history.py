@@ -14,7 +14,7 @@ EVENTS = {
     "000001": "rename:虚拟银行",
     "000004": "rename:*ST虚构",
     "000006": "delist",
-    "000008": "renumber:001999",
+    "000008": "move:创业板",
     "688999": "list:编造新材",
 }
 """What happens in the market of seed 7 between two runs."""

@@ -7,9 +7,11 @@ export function whoOf({ username, user_id, ip_address }: OperationLog): string |
   return name ?? ip_address
 }
 
-const OUTCOMES = new Set(['success', 'success_with_errors', 'failed'])
+export type Outcome = 'success' | 'success_with_errors' | 'failed'
+
+const OUTCOMES: readonly unknown[] = ['success', 'success_with_errors', 'failed'] satisfies Outcome[]
 
 /** How the run ended that was started: the record itself only says that it was accepted. */
-export function outcomeOf({ details }: OperationLog): string | null {
-  return typeof details.outcome === 'string' && OUTCOMES.has(details.outcome) ? details.outcome : null
+export function outcomeOf({ details }: OperationLog): Outcome | null {
+  return OUTCOMES.includes(details.outcome) ? (details.outcome as Outcome) : null
 }

@@ -35,12 +35,11 @@ const en: Texts = {
   },
   column: { time: 'Time', action: 'Action', type: 'Type', result: 'Result', who: 'Who', duration: 'Duration' },
   list: { caption: 'Operations, newest first', empty: 'No operation has been recorded yet', nothing: 'No record matches the filters' },
-  outcome: 'run: {status}',
+  accepted: 'Accepted · run: {status}',
   who: { service: 'the service itself' },
   detail: {
     title: 'Operation',
     run: 'Open this run',
-    outcome: 'Run',
     error: 'Error',
     agent: 'User agent',
     session: 'Session',

@@ -33,12 +33,11 @@ const zh = {
   },
   column: { time: '时间', action: '操作', type: '类型', result: '结果', who: '操作者', duration: '耗时' },
   list: { caption: '操作记录，最新的在前', empty: '还没有操作记录', nothing: '没有符合筛选条件的记录' },
-  outcome: '运行{status}',
+  accepted: '已受理 · 运行{status}',
   who: { service: '服务自身' },
   detail: {
     title: '操作详情',
     run: '查看这次运行',
-    outcome: '运行结果',
     error: '错误信息',
     agent: '用户代理',
     session: '会话',
