@@ -2,12 +2,15 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from e2e.site import Site, open_site
+from e2e.story import Story, make_story
 from stocksync.api.page import BUILT
 from stocksync.simulator import SimulatorOptions, open_simulator
 from support import SMALL
@@ -16,8 +19,8 @@ QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 """A browser that asks for nothing but what it is told to."""
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
+@asynccontextmanager
+async def _open_browser() -> AsyncIterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium on this machine (on Debian: apt install chromium fonts-noto-cjk)")
@@ -30,6 +33,12 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with _open_browser() as running:
+        yield running
+
+
+@pytest.fixture
 async def site(tmp_path: Path, browser: Browser) -> AsyncIterator[Site]:
     """A small market whose upstreams take their time, so that there is something to see."""
     async with (
@@ -37,3 +46,15 @@ async def site(tmp_path: Path, browser: Browser) -> AsyncIterator[Site]:
         open_site(tmp_path / "stocks.db", simulator, browser) as opened,
     ):
         yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def told_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Site, Story]]:
+    """A site with a run of every kind behind it, for all tests of a module: they only look."""
+    folder = tmp_path_factory.mktemp("told")
+    async with (
+        _open_browser() as browser,
+        open_simulator(SimulatorOptions(size=SMALL)) as simulator,
+        open_site(folder / "stocks.db", simulator, browser) as opened,
+    ):
+        yield opened, await make_story(opened)

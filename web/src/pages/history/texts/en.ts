@@ -8,6 +8,7 @@ const en: Texts = {
     legend: 'Above: duration, below: rows; newest on the right',
     hint: 'Point at a run or select it to see how it went',
     rows: '{count} rows',
+    noRows: 'rows unknown',
   },
   filter: { title: 'Filters', status: 'Result', job: 'Job', trigger: 'Trigger', from: 'From', to: 'To', reset: 'Clear filters' },
   column: {

@@ -6,6 +6,7 @@ const zh = {
     legend: '上为耗时，下为行数；左旧右新',
     hint: '指向或选中一条，查看它的结果',
     rows: '{count} 行',
+    noRows: '行数未知',
   },
   filter: { title: '筛选', status: '结果', job: '任务', trigger: '触发方式', from: '从', to: '到', reset: '清除筛选' },
   column: {
