@@ -1,35 +1,29 @@
 """A server over a simulator, and a real browser in front of it."""
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
-from e2e.site import Site, open_site
+from e2e.site import Site, find_chromium, open_browser, open_site
 from e2e.story import Story, make_story
 from stocksync.api.page import BUILT
 from stocksync.simulator import SimulatorOptions, open_simulator
 from support import SMALL
 
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
-"""A browser that asks for nothing but what it is told to."""
-
 
 @asynccontextmanager
 async def _open_browser() -> AsyncIterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = find_chromium()
     if program is None:
         pytest.skip("no Chromium on this machine (on Debian: apt install chromium fonts-noto-cjk)")
     if not (BUILT / "index.html").is_file():
         pytest.skip("the page is not built: make page")
-    async with async_playwright() as driver:
-        running = await driver.chromium.launch(executable_path=program, args=list(QUIET))
+    async with open_browser(program) as running:
         yield running
-        await running.close()
 
 
 @pytest.fixture
