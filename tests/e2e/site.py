@@ -1,13 +1,14 @@
 """What the browser tests look at: a server process that can be killed and come back, and windows onto it."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright
 
 from integration.servers import ServerProcess, free_port, server
 from stocksync.simulator import Simulator
@@ -15,6 +16,9 @@ from stocksync.simulator import Simulator
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
 
 _PATIENCE_MS = 15_000
+
+_QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+"""A browser that asks for nothing but what it is told to."""
 
 
 class Site:
@@ -84,6 +88,21 @@ class Site:
     def _said(self, message: ConsoleMessage) -> None:
         if "Content Security Policy" in message.text or "[Vue" in message.text:
             self.complaints.append(message.text)
+
+
+def find_chromium() -> str | None:
+    """Find the browser that the system brings."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for found in map(shutil.which, names) if found), None)
+
+
+@asynccontextmanager
+async def open_browser(program: str) -> AsyncIterator[Browser]:
+    """Run a browser until the context ends."""
+    async with async_playwright() as driver:
+        running = await driver.chromium.launch(executable_path=program, args=list(_QUIET))
+        yield running
+        await running.close()
 
 
 @asynccontextmanager

@@ -39,7 +39,7 @@ interface Answer<Data> {
   response: Response
 }
 
-export const client = createClient<paths>({ baseUrl: location.origin, fetch: (request) => fetchOrExplain(request) })
+export const client = createClient<paths, 'application/json'>({ baseUrl: location.origin, fetch: (request) => fetchOrExplain(request) })
 
 async function fetchOrExplain(request: Request): Promise<Response> {
   try {

@@ -12,6 +12,9 @@ const UNITS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
   ['minute', 60],
 ]
 
+/** Tenths of a second would say nothing of less. */
+const SHORT_MS = 95
+
 export function useFormat() {
   const { t } = useI18n()
   const numbers = computed(() => new Intl.NumberFormat(languageTag.value))
@@ -41,8 +44,9 @@ export function useFormat() {
   }
 }
 
-/** "4.2 s", "3:07", "1:02:45": as exact as people need it. */
+/** "43 ms", "4.2 s", "3:07", "1:02:45": as exact as people need it. */
 export function clockTime(milliseconds: number): string {
+  if (milliseconds < SHORT_MS) return `${Math.round(milliseconds)} ms`
   const seconds = milliseconds / 1000
   if (seconds < 59.95) return `${seconds.toFixed(1)} s`
   const whole = Math.round(seconds)

@@ -5,6 +5,7 @@ const en: Messages = {
   notFound: { title: 'There is no such page', text: 'The address may be wrong, or the page has moved.', home: 'Back to the sync page' },
   failure: { title: 'This part cannot be shown', text: 'The rest of the page still works.', load: 'Could not be loaded', unreachable: 'The server cannot be reached' },
   state: { loading: 'Loading…', empty: 'Nothing here yet' },
+  list: { more: 'Load more', shown: '{shown} of {total} shown', all: 'All' },
   theme: { label: 'Theme', auto: 'System', light: 'Light', dark: 'Dark' },
   language: { label: 'Language', zh: '中文', en: 'English' },
   link: {

@@ -4,6 +4,7 @@ const zh = {
   notFound: { title: '没有这个页面', text: '地址可能有误，或页面已移走。', home: '返回同步页' },
   failure: { title: '这部分无法显示', text: '页面的其余部分不受影响。', load: '无法加载', unreachable: '连接不上服务' },
   state: { loading: '加载中…', empty: '暂无内容' },
+  list: { more: '加载更多', shown: '已显示 {shown} / {total} 条', all: '全部' },
   theme: { label: '主题', auto: '跟随系统', light: '浅色', dark: '深色' },
   language: { label: '语言', zh: '中文', en: 'English' },
   link: {
