@@ -77,6 +77,7 @@ async def _take_all(site: Site) -> None:
     await site.sync()
     for shot in (
         Shot("sync", "/", "light", "zh", "wide"),
+        Shot("sync", "/", "light", "en", "wide"),
         Shot("sync", "/", "dark", "en", "phone"),
         Shot("history", "/history?trend=1", "light", "zh", "wide"),
         Shot("history", "/history", "dark", "en", "phone"),
