@@ -67,9 +67,7 @@ const en: Texts = {
     kind: { listed: 'listed', delisted: 'no longer listed', relisted: 'listed again', renamed: 'renamed', moved_board: 'moved board', renumbered: 'new code' },
     what: 'Change',
     code: 'Code',
-    name: 'Name',
     detail: 'From → to',
-    source: 'Listed by',
     kinds: 'Kinds of change',
   },
   rejects: {

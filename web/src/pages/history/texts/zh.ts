@@ -65,9 +65,7 @@ const zh = {
     kind: { listed: '新上市', delisted: '不再列出', relisted: '重新列出', renamed: '更名', moved_board: '转板', renumbered: '更换代码' },
     what: '变化',
     code: '代码',
-    name: '名称',
     detail: '从 → 到',
-    source: '名单来源',
     kinds: '变化的种类',
   },
   rejects: {
