@@ -529,7 +529,7 @@ def every_pymongo_error() -> list[pymongo_errors.PyMongoError]:
 
 
 @pytest.mark.parametrize("error", every_pymongo_error(), ids=lambda error: type(error).__name__)
-def test_every_error_of_pymongo_becomes_one_of_ours(error: pymongo_errors.PyMongoError) -> None:
+async def test_every_error_of_pymongo_becomes_one_of_ours(error: pymongo_errors.PyMongoError) -> None:
     with pytest.raises(StoreError) as caught, translating():
         raise error
     assert caught.value.__cause__ is error
@@ -543,7 +543,7 @@ def test_every_error_of_pymongo_becomes_one_of_ours(error: pymongo_errors.PyMong
      UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no")],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
-def test_every_error_of_bson_becomes_one_of_ours(error: Exception) -> None:
+async def test_every_error_of_bson_becomes_one_of_ours(error: Exception) -> None:
     with pytest.raises(StoreInvalid), translating():
         raise error
     assert not is_transient(error)
