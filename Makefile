@@ -32,7 +32,7 @@ types: $(VENV)/.dev $(VENV)/.node ## The page's types anew, from the OpenAPI doc
 
 test: $(VENV)/.dev $(PAGE) ## The tests, with coverage
 	@$(NPM) test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term-missing:skip-covered
 
 check: $(VENV)/.dev $(VENV)/.node ## Lint, types and layer rules; the page's too, and whether its types are the API's
 	@$(BIN)/ruff check .

@@ -61,7 +61,7 @@ MATRIX += [
 @pytest.fixture
 async def synced(simulator: Simulator, tmp_path: Path) -> AsyncIterator[App]:
     """An application whose store holds a good sync already, and whose deadlines are short."""
-    async with running_app(simulator, tmp_path, call_timeout=0.4, dataset_timeout=5) as app:
+    async with running_app(simulator, tmp_path, call_timeout=1, dataset_timeout=5) as app:
         good = await app.service.run_full_sync()
         assert good.status is SyncStatus.SUCCESS
         yield app
