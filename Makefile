@@ -9,7 +9,7 @@ ROUNDS ?= 20
 CASES ?= 400
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve page types test check chaos fuzz bench lock clean
+.PHONY: help demo serve page types screenshots test check chaos fuzz bench lock clean
 
 PAGE := src/stocksync/web_dist/index.html
 PAGE_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
@@ -29,6 +29,9 @@ page: $(PAGE) ## The web page, built into the package (done by the others when n
 types: $(VENV)/.dev $(VENV)/.node ## The page's types anew, from the OpenAPI document
 	@$(BIN)/python scripts/openapi.py > web/openapi.json
 	@$(NPM) run --silent types
+
+screenshots: $(VENV)/.dev $(PAGE) ## The pictures of docs/screenshots anew; needs a Chromium
+	@$(BIN)/python scripts/screenshots.py
 
 test: $(VENV)/.dev $(PAGE) ## The tests, with coverage
 	@$(NPM) test
