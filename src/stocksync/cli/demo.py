@@ -123,6 +123,7 @@ class _PhaseLines:
 def _what_next(url: str, simulator_url: str) -> str:
     return f"""
 接下来可以试试：
+  打开网页      {url}
   状态          curl {url}/api/sync/stock_basics/status
   再同步一次    curl -X POST '{url}/api/sync/stock_basics/run?wait=30'
   让上游出故障  curl -X PUT {simulator_url}/_control/faults -d '{{"tushare.daily_basic": "http502"}}'
