@@ -51,7 +51,7 @@ chaos: $(VENV)/.dev ## The kill and race loops, long [ROUNDS=20]
 	@$(BIN)/python -m pytest tests -m chaos -s --rounds $(ROUNDS)
 
 fuzz: $(VENV)/.dev ## Everything in the OpenAPI document, long [CASES=400 for each route]
-	@$(BIN)/python -m pytest tests/integration/test_fuzz.py -s --rounds $(CASES)
+	@$(BIN)/python -m pytest tests/contract/test_openapi.py -s --rounds $(CASES)
 
 bench: $(VENV)/.dev ## The benchmarks; each prints a ratio measured in one run
 	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
