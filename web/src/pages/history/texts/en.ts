@@ -46,7 +46,7 @@ const en: Texts = {
     supplied: '{success} of {total} stocks',
     notYet: 'not yet',
     notFound: 'There is no such run: the number is wrong, or it is no longer kept.',
-    copy: 'Copy the number',
+    copy: 'Copy the ID',
     copied: 'Copied',
   },
   timeline: { title: 'Timeline', empty: 'No timeline was kept', at: 'from {begin} s, for {duration}' },

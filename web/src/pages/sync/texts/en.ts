@@ -100,7 +100,7 @@ const en: Texts = {
     rows: '{n} rows',
     cooling: 'cools down until {time}',
     probing: 'to be tried again',
-    failures: 'failed {n} times in a row',
+    failures: 'failed once | failed {n} times in a row',
     closed: 'normal',
     empty: 'No source is enabled',
   },
