@@ -106,7 +106,7 @@ const en: Texts = {
   },
   advice: {
     title: 'Advice',
-    primary: 'First choice {name}: {reason}',
+    primary: 'First choice {name}: the most trusted source that is available',
     fallbacks: 'Fallbacks: {names}',
     none: 'No source is available',
     fine: 'All is well, nothing to do.',
