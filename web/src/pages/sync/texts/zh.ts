@@ -97,7 +97,7 @@ const zh = {
     closed: '正常',
     empty: '没有启用任何数据源',
   },
-  advice: { title: '建议', primary: '首选 {name}：{reason}', fallbacks: '后备：{names}', none: '没有可用的数据源', fine: '一切正常，无需处理。' },
+  advice: { title: '建议', primary: '首选 {name}：优先级最高的可用数据源', fallbacks: '后备：{names}', none: '没有可用的数据源', fine: '一切正常，无需处理。' },
 }
 
 export type Texts = typeof zh
