@@ -29,7 +29,7 @@ from stocksync.api.schemas.runs import (
 )
 from stocksync.api.sse import LONGEST_STREAM, USUAL_STREAM, EventStream
 from stocksync.api.state import app_of, streams_of
-from stocksync.api.view import envelope
+from stocksync.api.view import answer
 from stocksync.domain.changes import ChangeKind
 from stocksync.domain.status import Job, SyncStatus, Trigger
 from stocksync.domain.wire import to_wire
@@ -77,7 +77,7 @@ async def list_runs(
     total = await runs.run_count(which)
     records = found[:page_size]
     has_more = len(found) > page_size
-    return _answer(
+    return answer(
         {
             **_page([to_wire(stats) for stats in found], total=total, page=page, size=page_size),
             "next_cursor": cursor_of(records[-1].revision) if has_more else None,
@@ -102,7 +102,7 @@ async def multi_source_history(
     runs = app_of(request).store.runs
     found = await runs.history(which, limit=page_size + 1, offset=(page - 1) * page_size)
     total = await runs.run_count(which)
-    return _answer(_page([to_wire(stats) for stats in found], total=total, page=page, size=page_size))
+    return answer(_page([to_wire(stats) for stats in found], total=total, page=page, size=page_size))
 
 
 @router.get(
@@ -143,7 +143,7 @@ async def run_log(
             streams_of(request), following(app, stats, after=start, levels=levels), max_seconds
         )
     found = await app.store.runs.events(run_id, after=after, limit=limit, levels=levels)
-    return _answer(
+    return answer(
         {
             "records": [line_to_wire(line) for line in found],
             "next_after": found[-1].seq if found else after,
@@ -166,7 +166,7 @@ async def run_rejects(
     await app.service.get_run(run_id)
     found = await app.store.runs.rejects(run_id, limit=page_size + 1, offset=(page - 1) * page_size)
     total = await app.store.runs.reject_count(run_id)
-    return _answer(_page([asdict(each) for each in found], total=total, page=page, size=page_size))
+    return answer(_page([asdict(each) for each in found], total=total, page=page, size=page_size))
 
 
 @router.get(
@@ -190,7 +190,7 @@ async def run_changes(
     counts = await runs.change_counts(run_id)
     total = sum(counts.values()) if kind is None else counts.get(kind, 0)
     page_of = _page([asdict(each) for each in found], total=total, page=page, size=page_size)
-    return _answer({**page_of, "counts": counts})
+    return answer({**page_of, "counts": counts})
 
 
 def _page(found: Sequence[dict[str, Any]], *, total: int, page: int, size: int) -> dict[str, Any]:
@@ -202,7 +202,3 @@ def _page(found: Sequence[dict[str, Any]], *, total: int, page: int, size: int) 
         "page_size": size,
         "has_more": len(found) > size,
     }
-
-
-def _answer(data: object) -> Response:
-    return Response(envelope(data), media_type="application/json", headers={"Cache-Control": "no-cache"})

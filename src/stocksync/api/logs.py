@@ -23,7 +23,7 @@ from stocksync.api.schemas.logs import (
     OperationLogsEnvelope,
 )
 from stocksync.api.state import app_of
-from stocksync.api.view import OK_MESSAGE, envelope
+from stocksync.api.view import answer
 from stocksync.audit import OperationLogCreate
 from stocksync.domain.wire import MARKET_ZONE, iso
 from stocksync.errors import LogNotFound
@@ -84,7 +84,7 @@ async def list_logs(
     logs = app_of(request).store.logs
     total = await logs.count(wanted)
     found = await logs.search(wanted, limit=page_size, offset=(page - 1) * page_size)
-    return _answer(
+    return answer(
         {
             "logs": [_shown(log) for log in found],
             "total": total,
@@ -107,7 +107,7 @@ async def log_stats(
     """最近若干天：成功率、各类操作的次数、一天中各小时（北京时间）的次数。"""
     stats = await app_of(request).audit.recent_stats(days)
     rate = stats.succeeded / stats.total * 100 if stats.total else 0.0
-    return _answer(
+    return answer(
         {
             "total_logs": stats.total,
             "success_logs": stats.succeeded,
@@ -157,7 +157,7 @@ async def clear_logs(request: Request, body: ClearLogsRequest) -> Response:
         actor_of(request), keep_days=body.days, action_type=body.action_type or None
     )
     which = {"days": body.days, "action_type": body.action_type or None, "before": iso(cleared.before)}
-    return _answer({"deleted_count": cleared.count, "filter": which}, f"已清空 {cleared.count} 条操作日志")
+    return answer({"deleted_count": cleared.count, "filter": which}, f"已清空 {cleared.count} 条操作日志")
 
 
 @router.post(
@@ -170,7 +170,7 @@ async def create_log(request: Request, body: CreateLogRequest) -> Response:
     """供前端记录自己的操作；时间、地址和用户代理由服务填写。"""
     actor = replace(actor_of(request), session_id=body.session_id)
     record = OperationLogCreate(**body.model_dump(exclude={"session_id"}))
-    return _answer({"log_id": await app_of(request).audit.create_log(actor, record)})
+    return answer({"log_id": await app_of(request).audit.create_log(actor, record)})
 
 
 @router.get(
@@ -184,7 +184,7 @@ async def get_log(request: Request, log_id: Annotated[str, Path(max_length=64)])
     log = await app_of(request).store.logs.get(log_id)
     if log is None:
         raise LogNotFound("没有这条操作日志，或已被清空")
-    return _answer(_shown(log))
+    return answer(_shown(log))
 
 
 def _shown(log: OperationLog) -> dict[str, Any]:
@@ -229,10 +229,4 @@ def _row(log: OperationLog) -> tuple[object, ...]:
         log.session_id,
         json.dumps(dict(log.details), ensure_ascii=False) if log.details else "",
         log.id,
-    )
-
-
-def _answer(data: object, message: str = OK_MESSAGE) -> Response:
-    return Response(
-        envelope(data, message), media_type="application/json", headers={"Cache-Control": "no-cache"}
     )

@@ -18,7 +18,7 @@ from stocksync.api.schemas.sources import (
     SourceTestsEnvelope,
 )
 from stocksync.api.state import app_of
-from stocksync.api.view import envelope
+from stocksync.api.view import answer
 from stocksync.audit import ActionType, OperationLogCreate
 from stocksync.domain.health import SourceHealth, SourceReport, SourceStanding
 from stocksync.domain.wire import iso
@@ -39,7 +39,7 @@ _TOKEN_NAMES = {"env": "环境变量", "database": "数据库"}
 async def sources_status(request: Request) -> Response:
     """按优先级列出数据源（priority 越大越优先）。页面可以轮询：结果最多保留 60 秒，不会每次都请求上游。"""
     reports = await app_of(request).monitor.reports()
-    return _answer(
+    return answer(
         [
             {**_source(report), "available": report.available, "description": report.description}
             for report in reports
@@ -57,11 +57,11 @@ async def sources_current(request: Request) -> Response:
     """下一次同步首先使用的数据源：优先级最高的可用者；都不可用时 name 为 null。"""
     report = await app_of(request).monitor.current()
     if report is None:
-        return _answer({"name": None, "priority": None, "description": None})
+        return answer({"name": None, "priority": None, "description": None})
     data = {**_source(report), "description": report.description}
     if report.token_source:
         data["token_source_display"] = _TOKEN_NAMES[report.token_source]
-    return _answer(data)
+    return answer(data)
 
 
 @router.get(
@@ -74,7 +74,7 @@ async def sources_health(request: Request) -> Response:
     """各数据源最近一次连通性检查（最多保留 60 秒），和每个数据集上次的成功、失败、冷却、用时与行数。"""
     app = app_of(request)
     now = app.clock.now()
-    return _answer([_standing(standing, now) for standing in await app.monitor.health()])
+    return answer([_standing(standing, now) for standing in await app.monitor.health()])
 
 
 @router.post(
@@ -98,7 +98,7 @@ async def check_sources(
     results = [
         {**_source(report), "available": report.available, "message": report.message} for report in reports
     ]
-    return _answer({"test_results": results})
+    return answer({"test_results": results})
 
 
 @router.get(
@@ -111,7 +111,7 @@ async def recommendations(request: Request) -> Response:
     """该用哪个数据源，以及什么需要处理；原因是实际测得的。"""
     advice = await app_of(request).monitor.recommendations()
     primary = advice.primary
-    return _answer(
+    return answer(
         {
             "primary_source": primary
             and {"name": primary, "priority": priority_of(primary), "reason": advice.reason},
@@ -134,7 +134,7 @@ async def clear_cache(request: Request) -> Response:
     record = OperationLogCreate(action_type=ActionType.CACHE_OPERATION, action="清除缓存")
     async with app.audit.recorded(actor_of(request), record) as recording:
         dropped = recording.details["items_cleared"] = app.monitor.forget()
-    return _answer({"cleared": True, "items_cleared": dropped})
+    return answer({"cleared": True, "items_cleared": dropped})
 
 
 def _standing(standing: SourceStanding, now: datetime) -> dict[str, Any]:
@@ -171,7 +171,3 @@ def _dataset(health: SourceHealth, now: datetime) -> dict[str, Any]:
 def _source(report: SourceReport) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": report.name, "priority": report.priority}
     return shown | ({"token_source": report.token_source} if report.token_source else {})
-
-
-def _answer(data: object) -> Response:
-    return Response(envelope(data), media_type="application/json", headers={"Cache-Control": "no-cache"})

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
+from starlette.responses import Response
 from starlette.types import Receive
 
 from stocksync.api.sse import disconnected, frame
@@ -34,6 +35,13 @@ def _enveloped(data: str, message: str) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def answer(data: object, message: str = OK_MESSAGE) -> Response:
+    """Answer a question whose answer may be another one in a moment."""
+    return Response(
+        envelope(data, message), media_type="application/json", headers={"Cache-Control": "no-cache"}
+    )
 
 
 class Snapshot:
