@@ -10,7 +10,9 @@ from stocksync.app import App
 
 
 @asynccontextmanager
-async def in_process(app: App) -> AsyncIterator[httpx.AsyncClient]:
+async def in_process(
+    app: App, *, address: str = "127.0.0.1", agent: str = "tests/1"
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API over an application that somebody else opened."""
 
     @asynccontextmanager
@@ -25,8 +27,8 @@ async def in_process(app: App) -> AsyncIterator[httpx.AsyncClient]:
             scope["state"] = dict(state)  # type: ignore[index]
             await gateway(scope, receive, send)  # type: ignore[arg-type]
 
-        transport = httpx.ASGITransport(with_state)
+        transport = httpx.ASGITransport(with_state, client=(address, 4711))
         async with httpx.AsyncClient(
-            transport=transport, base_url="http://localhost:8000", timeout=60
+            transport=transport, base_url="http://localhost:8000", headers={"User-Agent": agent}, timeout=60
         ) as client:
             yield client

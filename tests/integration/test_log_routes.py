@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stocksync.api import create_api
+from api_client import in_process
 from stocksync.api.csv_text import MARK, csv_lines
 from stocksync.api.moments import end_after, first_moment
 from stocksync.api.schemas.base import ProblemOut
@@ -24,7 +24,7 @@ from stocksync.api.schemas.logs import (
     OperationLogEnvelope,
     OperationLogsEnvelope,
 )
-from stocksync.app import App
+from stocksync.app import App, open_app
 from stocksync.audit import Actor
 from stocksync.domain.wire import MARKET_ZONE
 from stocksync.errors import StoreUnavailable
@@ -51,19 +51,8 @@ async def app(simulator: Simulator, tmp_path: Path) -> AsyncIterator[App]:
 
 @pytest.fixture
 async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    api = create_api(settings)
-    async with api.application.router.lifespan_context(api.application) as state:  # type: ignore[union-attr]
-
-        async def served(scope: object, receive: object, send: object) -> None:
-            scope["state"] = dict(state)  # type: ignore[index]
-            await api(scope, receive, send)  # type: ignore[arg-type]
-
-        transport = httpx.ASGITransport(served, client=("192.0.2.7", 4711))
-        headers = {"User-Agent": AGENT}
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://localhost", headers=headers
-        ) as client:
-            yield client
+    async with open_app(settings) as own, in_process(own, address="192.0.2.7", agent=AGENT) as client:
+        yield client
 
 
 async def listed(http: httpx.AsyncClient, **query: Any) -> dict[str, Any]:

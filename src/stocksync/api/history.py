@@ -7,14 +7,12 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
+from stocksync.api.moments import EndDate, StartDate
 from stocksync.api.params import (
     Cursor,
-    MomentText,
     PageNumber,
     RunId,
     cursor_of,
-    first_moment,
-    moment_after,
     revision_of,
 )
 from stocksync.api.run_log import following, line_to_wire, place_of, wanted_levels
@@ -57,8 +55,8 @@ async def list_runs(
     trigger: Annotated[
         list[Trigger], Query(max_length=len(Trigger), description="只看由这些方式触发的运行，可重复")
     ] = [],  # noqa: B006 - FastAPI's default, never changed
-    start_date: MomentText = None,
-    end_date: MomentText = None,
+    start_date: StartDate = None,
+    end_date: EndDate = None,
     page: PageNumber = 1,
     page_size: Annotated[int, Query(ge=1, le=100, description="每页条数")] = 20,
     cursor: Cursor = None,
@@ -68,8 +66,8 @@ async def list_runs(
         statuses=frozenset(status),
         jobs=frozenset(() if job is None else (job,)),
         triggers=frozenset(trigger),
-        since=first_moment(start_date),
-        until=moment_after(end_date),
+        since=start_date,
+        until=end_date,
     )
     runs = app_of(request).store.runs
     offset = 0 if cursor else (page - 1) * page_size

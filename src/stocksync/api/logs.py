@@ -38,12 +38,8 @@ _HEADER: Final = (
 
 
 def wanted_logs(
-    start_date: Annotated[
-        StartDate | None, Query(description="从这一天（北京时间）或这一时刻起", examples=["2026-04-15"])
-    ] = None,
-    end_date: Annotated[
-        EndDate | None, Query(description="到这一天结束（含）或这一时刻止", examples=["2026-04-15"])
-    ] = None,
+    start_date: StartDate = None,
+    end_date: EndDate = None,
     action_type: Annotated[str | None, Query(max_length=64, description="操作类型")] = None,
     success: Annotated[bool | None, Query(description="是否成功")] = None,
     keyword: Annotated[

@@ -1,8 +1,10 @@
 """Days and moments in a query: a day is the market's and is meant as a whole."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Final
 
+from fastapi import Query
 from pydantic import BeforeValidator, WithJsonSchema
 
 from stocksync.domain.wire import MARKET_ZONE
@@ -10,6 +12,9 @@ from stocksync.domain.wire import MARKET_ZONE
 _EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 """What lies beyond means these: every date can be asked for, and no database has to know them all."""
+
+_FORM: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?\Z", re.ASCII)
+"""With hyphens: 20260415 could as well be a number of seconds."""
 
 _FINEST: Final = timedelta(milliseconds=1)
 """MongoDB's precision."""
@@ -31,8 +36,8 @@ def end_after(text: object) -> datetime:
 
 
 def _read(text: object) -> tuple[datetime, bool]:
-    if not isinstance(text, str):
-        raise ValueError("日期应为 YYYY-MM-DD 或 ISO 8601 时间")  # noqa: TRY004 # pydantic takes no TypeError
+    if not isinstance(text, str) or not _FORM.match(text):
+        raise ValueError("日期应为 YYYY-MM-DD 或 ISO 8601 时间")  # pydantic takes no TypeError
     try:
         day = date.fromisoformat(text)
     except ValueError:
@@ -56,6 +61,14 @@ def _within_reason(value: datetime) -> datetime:
 
 _SCHEMA: Final = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
 
-StartDate = Annotated[datetime, BeforeValidator(first_moment), WithJsonSchema(_SCHEMA)]
-EndDate = Annotated[datetime, BeforeValidator(end_after), WithJsonSchema(_SCHEMA)]
+_EXAMPLES: Final = ["2026-04-15", "2026-04-15T18:30:00+08:00"]
+
+StartDate = Annotated[
+    Annotated[datetime, BeforeValidator(first_moment), WithJsonSchema(_SCHEMA)] | None,
+    Query(description="从这一天（北京时间）或这一时刻起", examples=_EXAMPLES),
+]
+EndDate = Annotated[
+    Annotated[datetime, BeforeValidator(end_after), WithJsonSchema(_SCHEMA)] | None,
+    Query(description="到这一天结束（含）或这一时刻止", examples=_EXAMPLES),
+]
 """The moment after what was named, so a day named as the end is included."""

@@ -2087,9 +2087,9 @@ export interface operations {
                 job?: components["schemas"]["Job"] | null;
                 /** @description 只看由这些方式触发的运行，可重复 */
                 trigger?: components["schemas"]["Trigger"][];
-                /** @description 日期（YYYY-MM-DD，市场时区，含当日）或 ISO 8601 时刻（不带时区的视为市场时间） */
+                /** @description 从这一天（北京时间）或这一时刻起 */
                 start_date?: string | null;
-                /** @description 日期（YYYY-MM-DD，市场时区，含当日）或 ISO 8601 时刻（不带时区的视为市场时间） */
+                /** @description 到这一天结束（含）或这一时刻止 */
                 end_date?: string | null;
                 /** @description 页码，从 1 开始 */
                 page?: number;
