@@ -35,7 +35,7 @@ screenshots: $(VENV)/.dev $(PAGE) ## The pictures of docs/screenshots anew; need
 
 test: $(VENV)/.dev $(PAGE) ## The tests, with coverage
 	@$(NPM) test
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term-missing:skip-covered
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered
 
 check: $(VENV)/.dev $(VENV)/.node ## Lint, types and layer rules; the page's too, and whether its types are the API's
 	@$(BIN)/ruff check .
